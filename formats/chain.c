@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A chain: layers on each other, top first. `map` walks down until a layer knows the place; the extent then
+ * carries the layer's number in `depth`, so that `pread` goes straight there.
+ *
+ * Here, and only here, it is decided what lies past an end: below a smaller layer there are zeros, and a disk
+ * that doesn't end on a sector is padded with zeros to one. */
+#include "checked.h"
+#include "image.h"
+
+#include <errno.h>
+
+enum { SECTOR = 512 };
+
+struct chain {
+    struct disk disk;
+    size_t n;
+    struct disk *layer[];
+};
+
+static struct chain *chain_of(struct disk *d)
+{
+    return (struct chain *)(void *)d;
+}
+
+static int chain_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    struct chain *c = chain_of(d);
+    for (size_t i = 0; i < c->n; i++) {
+        struct disk *l = c->layer[i];
+        if (off >= l->size)
+            continue; /* it was smaller than what stands on it */
+        struct extent e;
+        int r = disk_map(l, off, len, &e);
+        if (r < 0)
+            return r;
+        if (e.kind != EXTENT_HOLE) {
+            e.depth = (unsigned)i;
+            *ret = e;
+            return 0;
+        }
+        len = min_u64(len, e.length);
+    }
+    *ret = (struct extent){ .length = len, .kind = EXTENT_HOLE, .depth = (unsigned)(c->n - 1) };
+    return 0;
+}
+
+static int chain_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
+{
+    return disk_pread(chain_of(d)->layer[e->depth], buf, len, off);
+}
+
+static void chain_prefetch(struct disk *d, uint64_t off, uint64_t len)
+{
+    while (len) {
+        struct extent e;
+        if (disk_map(d, off, len, &e) < 0)
+            return;
+        if (e.kind == EXTENT_DATA)
+            disk_prefetch(chain_of(d)->layer[e.depth], off, e.length);
+        off += e.length;
+        len -= e.length;
+    }
+}
+
+static void chain_close(struct disk *d)
+{
+    for (size_t i = 0; i < chain_of(d)->n; i++)
+        disk_close(chain_of(d)->layer[i]);
+    free(d);
+}
+
+static const struct disk_ops chain_ops = {
+    .name = "chain",
+    .pread = chain_pread,
+    .map = chain_map,
+    .prefetch = chain_prefetch,
+    .close = chain_close,
+};
+
+int chain_new(struct disk **layers, size_t n, struct disk **ret)
+{
+    uint64_t size = round_up(layers[0]->size, SECTOR);
+    struct chain *c = size == UINT64_MAX ? NULL : calloc(1, sizeof *c + n * sizeof c->layer[0]);
+    if (!c) {
+        for (size_t i = 0; i < n; i++)
+            disk_close(layers[i]);
+        return size == UINT64_MAX ? -EFBIG : -ENOMEM;
+    }
+    c->disk = (struct disk){ .ops = &chain_ops, .size = size };
+    c->n = n;
+    for (size_t i = 0; i < n; i++)
+        c->layer[i] = layers[i];
+    *ret = &c->disk;
+    return 0;
+}

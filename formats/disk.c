@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The wrappers around disk_ops, and the slice. */
+#include "disk.h"
+#include "checked.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+int disk_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    if (off >= d->size || !len)
+        return -EINVAL;
+    len = min_u64(len, d->size - off);
+    struct extent e = { 0 };
+    int r = d->ops->map(d, off, len, &e);
+    if (r < 0)
+        return r;
+    assert(e.length >= 1 && e.length <= len);
+    *ret = e;
+    return 0;
+}
+
+int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    struct extent e;
+    int r = disk_map(d, off, len, &e);
+    if (r < 0)
+        return r;
+    len = min_u64(len, d->size - off);
+    while (e.length < len) {
+        struct extent next;
+        /* an error further on is for whoever asks there */
+        if (disk_map(d, off + e.length, len - e.length, &next) < 0)
+            break;
+        if ((next.kind == EXTENT_DATA) != (e.kind == EXTENT_DATA) || next.depth != e.depth ||
+            next.kind != e.kind)
+            break;
+        e.length += next.length;
+    }
+    *ret = e;
+    return 0;
+}
+
+int disk_pread(struct disk *d, void *buf, size_t len, uint64_t off)
+{
+    if (!range_inside(off, len, d->size))
+        return -EINVAL;
+    uint8_t *p = buf;
+    while (len) {
+        struct extent e;
+        int r = disk_map(d, off, len, &e);
+        if (r < 0)
+            return r;
+        size_t n = (size_t)e.length; /* <= len */
+        if (e.kind == EXTENT_DATA)
+            r = d->ops->pread(d, p, n, off, &e);
+        else
+            memset(p, 0, n);
+        if (r < 0)
+            return r;
+        p += n;
+        off += n;
+        len -= n;
+    }
+    return 0;
+}
+
+void disk_prefetch(struct disk *d, uint64_t off, uint64_t len)
+{
+    if (d->ops->prefetch && off < d->size && len)
+        d->ops->prefetch(d, off, min_u64(len, d->size - off));
+}
+
+void disk_close(struct disk *d)
+{
+    if (d)
+        d->ops->close(d);
+}
+
+/* ---- slice ---- */
+
+struct disk_slice {
+    struct disk disk;
+    struct disk *under;
+    uint64_t off;
+};
+
+static struct disk_slice *slice_of(struct disk *d)
+{
+    return (struct disk_slice *)(void *)d;
+}
+
+static int slice_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
+{
+    (void)e;
+    int r = disk_pread(slice_of(d)->under, buf, len, slice_of(d)->off + off);
+    return r == -EINVAL ? -EIO : r;
+}
+
+static int slice_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    int r = disk_map(slice_of(d)->under, slice_of(d)->off + off, len, ret);
+    return r == -EINVAL ? -EIO : r;
+}
+
+static void slice_prefetch(struct disk *d, uint64_t off, uint64_t len)
+{
+    disk_prefetch(slice_of(d)->under, slice_of(d)->off + off, len);
+}
+
+static void slice_close(struct disk *d)
+{
+    free(d);
+}
+
+static const struct disk_ops slice_ops = {
+    .name = "slice",
+    .pread = slice_pread,
+    .map = slice_map,
+    .prefetch = slice_prefetch,
+    .close = slice_close,
+};
+
+int disk_slice_new(struct disk *under, uint64_t off, uint64_t len, struct disk **ret)
+{
+    uint64_t end;
+    if (!checked_add(off, len, &end))
+        return -EINVAL;
+    struct disk_slice *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    s->disk = (struct disk){ .ops = &slice_ops, .size = len };
+    s->under = under;
+    s->off = off;
+    *ret = &s->disk;
+    return 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_DISK_H
+#define FERRYFS_DISK_H
+/* A disk: a byte array with a map. Containers, chains, partitions and journal layers are all disks, stacked.
+ *
+ * Nobody calls through the table but the wrappers below: disk_pread() checks the range, splits it at extents,
+ * gives zeros for what isn't data, and asks the layer only for data. All calls on one disk may run in
+ * parallel and may block on I/O; sources are immutable, so no lock is taken but a cache's.
+ *
+ * A *layer* (one link of a chain) is also a disk, whose HOLE means "ask the layer below"; image.h joins
+ * layers to a whole disk, whose HOLE reads as zeros. */
+#include "cleanup.h"
+#include "extent.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct disk;
+
+struct disk_ops {
+    const char *name;
+    /* Fills all of buf or returns -errno: EIO the device failed, or the stored data is damaged or cut off.
+     * The range lies in the disk and inside the DATA extent `e`, which `map` gave for `off` or a place before
+     * it. */
+    int (*pread)(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e);
+    /* What lies at `off`. 0 < len, off + len <= size; 1 <= ret->length <= len; may be shorter than the true
+     * extent: a call does a bounded amount of work. -EIO when the table that would tell can't be read or is
+     * damaged. */
+    int (*map)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
+    /* Hint that the range is read soon: start whatever helps, never wait. May be NULL. */
+    void (*prefetch)(struct disk *d, uint64_t off, uint64_t len);
+    /* Frees everything, children too. Nothing is under way. */
+    void (*close)(struct disk *d);
+};
+
+struct disk {
+    const struct disk_ops *ops;
+    uint64_t size; /* bytes */
+};
+
+/* All or nothing; -EINVAL when the range isn't in the disk. */
+int disk_pread(struct disk *d, void *buf, size_t len, uint64_t off);
+/* -EINVAL when off >= size or len is 0; len is clipped to the disk's end. */
+int disk_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
+/* disk_map, with following extents of the same kind (DATA or not DATA) and depth joined, up to `len`. */
+int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
+void disk_prefetch(struct disk *d, uint64_t off, uint64_t len);
+void disk_close(struct disk *d);
+DEFINE_CLEANUP(struct disk *, disk_close)
+
+/* A window on a disk (a partition). Doesn't own `under`, which must outlive it. The part of [off, off+len)
+ * past the end of `under` reads as -EIO: a partition that the disk is too short for never gives zeros. */
+int disk_slice_new(struct disk *under, uint64_t off, uint64_t len, struct disk **ret);
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_EXTENT_H
+#define FERRYFS_EXTENT_H
+/* What a run of bytes is. An extent's kind is an answer, never an error code. */
+#include <stdbool.h>
+#include <stdint.h>
+
+enum extent_kind {
+    EXTENT_DATA, /* stored bytes */
+    EXTENT_ZERO, /* the format says zeros */
+    EXTENT_HOLE, /* nothing here: in a layer, ask the layer below; in a whole disk, zeros */
+};
+
+struct extent {
+    uint64_t length; /* bytes from the offset asked for; never 0 */
+    enum extent_kind kind;
+    unsigned depth;  /* which link of the chain answered, 0 = the top */
+    bool compressed; /* DATA that is stored compressed */
+};
+#endif

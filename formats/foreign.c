@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Containers that are recognised only to be refused by name: what we can't read must never pass for raw. */
+#include "image.h"
+
+struct foreign {
+    uint32_t offset; /* of the magic in the head */
+    const char *magic;
+    uint8_t length;
+    const char *name;
+    const char *advice; /* NULL: none */
+};
+
+static const char unpack[] = "unpack it first";
+static const char with_qemu[] = "qemu-img convert reads it";
+
+static const struct foreign foreign[] = {
+    { 0, "vhdxfile", 8, "a VHDX image, which this version doesn't read", with_qemu },
+    { 0, "conectix", 8, "a VHD image, which this version doesn't read", with_qemu },
+    { 0x40, "\x7f\x10\xda\xbe", 4, "a VDI image, which this version doesn't read", with_qemu },
+    { 0, "WithoutFreeSpace", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
+    { 0, "WithouFreSpacExt", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
+    { 0, "Bochs Virtual HD Image", 22, "a Bochs image, which ferryfs doesn't read", with_qemu },
+    { 0, "#!/bin/sh\n#V2.0 Format\n", 23, "a cloop image, which ferryfs doesn't read", with_qemu },
+    { 0, "VMA\0", 4, "a Proxmox VMA archive, which ferryfs doesn't read", "vma extract unpacks it" },
+    { 0, "QED\0", 4, "a QED image, which ferryfs doesn't read", with_qemu },
+    { 0, "EVF\x09\x0d\x0a\xff\x00", 8, "an EWF (E01) image, which ferryfs doesn't read",
+      "ewfexport converts it" },
+    { 0, "SHSKD", 5, "a SmartDisk image, which ferryfs doesn't read", NULL },
+    { 0, "\x1f\x8b", 2, "gzip-compressed", unpack },
+    { 0,
+      "\xfd"
+      "7zXZ\0",
+      6, "xz-compressed", unpack },
+    { 0, "BZh", 3, "bzip2-compressed", unpack },
+    { 0, "\x28\xb5\x2f\xfd", 4, "zstd-compressed", unpack },
+    { 0, "PK\x03\x04", 4, "a zip archive", unpack },
+    { 0, "7z\xbc\xaf\x27\x1c", 6, "a 7z archive", unpack },
+    { 0, "MSWIM\0\0\0", 8, "a WIM archive, not a disk", NULL },
+};
+
+const char *foreign_name(const struct probe *p, const char **ret_advice)
+{
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+        if (bytes_match(p->head, foreign[i].offset, foreign[i].magic, foreign[i].length)) {
+            *ret_advice = foreign[i].advice;
+            return foreign[i].name;
+        }
+    /* A fixed VHD has its only mark at the end: 512 bytes (or 511, by Virtual PC before 2004) before it. */
+    static const char vhd[] = "conectix";
+    size_t n = p->tail.n;
+    if ((n >= 512 && bytes_match(p->tail, n - 512, vhd, 8)) ||
+        (n >= 511 && bytes_match(p->tail, n - 511, vhd, 8))) {
+        *ret_advice = with_qemu;
+        return "a fixed VHD image, which this version doesn't read";
+    }
+    return NULL;
+}

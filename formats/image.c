@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Detection, and opening a chain link by link.
+ *
+ * Detection goes by content. Each format bids bits of evidence and the highest wins; a name never chooses.
+ * Raw is what remains when nobody bids, nobody saw traces, no foreign container is recognised, and the name
+ * has no container's suffix: a damaged container read as raw would be a silently broken disk.
+ *
+ * The chain is opened in a loop, not by recursion, so its length costs no stack. */
+#include "image.h"
+#include "checked.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+void backing_done(struct backing *b)
+{
+    free(b->name);
+    free(b->format);
+    *b = (struct backing){ 0 };
+}
+
+static void layer_info_done(struct layer_info *info)
+{
+    free(info->file);
+    notes_done(&info->notes);
+}
+
+/* ---- detection ---- */
+
+struct probe_buffers {
+    struct probe probe;
+    struct bad bad;
+    uint8_t tail[PROBE_TAIL];
+    uint8_t head[PROBE_HEAD];
+};
+
+static int probe_read(struct file *file, struct probe_buffers *b, struct fault *fault)
+{
+    size_t head = (size_t)min_u64(file->size, PROBE_HEAD), tail = (size_t)min_u64(file->size, PROBE_TAIL);
+    int r = file_pread_what(file, b->head, head, 0, "its beginning", fault);
+    if (r < 0)
+        return r;
+    r = file_pread_what(file, b->tail, tail, file->size - tail, "its end", fault);
+    if (r < 0)
+        return r;
+    b->bad = (struct bad){ 0 };
+    b->probe = (struct probe){ .file = file };
+    b->probe.head = bytes_of(b->head, head, 0, &b->bad);
+    b->probe.tail = bytes_of(b->tail, tail, file->size - tail, &b->bad);
+    return 0;
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t n = strlen(name), s = strlen(suffix);
+    if (n && name[n - 1] == ')') /* "web01.ova(disk1.vmdk)" */
+        n--;
+    return n > s && !strncasecmp(name + n - s, suffix, s);
+}
+
+static const struct format *format_by_suffix(const char *name)
+{
+    for (const struct format *const *f = formats; *f; f++)
+        for (const char *const *s = (*f)->suffixes; *s; s++)
+            if (has_suffix(name, *s))
+                return *f;
+    return NULL;
+}
+
+static const char insist[] = "-o format=raw to insist";
+
+static int refuse_damaged(struct file *file, const char *title, struct fault *fault)
+{
+    fault_in(fault, -EUCLEAN, file->name, "looks like a damaged %s", title);
+    return fault_hint(fault, -EUCLEAN, insist);
+}
+
+/* Suffixes of containers that have no driver yet. */
+static const char *foreign_by_suffix(const char *name)
+{
+    static const char *const suffix[][2] = {
+        { ".vhdx", "VHDX" }, { ".avhdx", "VHDX" }, { ".vhd", "VHD" },
+        { ".avhd", "VHD" },  { ".vdi", "VDI" },    { ".ova", "OVA" },
+    };
+    for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
+        if (has_suffix(name, suffix[i][0]))
+            return suffix[i][1];
+    return NULL;
+}
+
+static int detect_raw(const struct probe *p, const struct format *trace, const struct format **ret,
+                      struct fault *fault)
+{
+    const char *advice = NULL, *foreign = foreign_name(p, &advice);
+    if (foreign) {
+        fault_in(fault, -ENOTSUP, p->file->name, "is %s", foreign);
+        return advice ? fault_hint(fault, -ENOTSUP, "%s", advice) : -ENOTSUP;
+    }
+    if (trace)
+        return refuse_damaged(p->file, trace->title, fault);
+    const struct format *named = format_by_suffix(p->file->name);
+    if (named)
+        return refuse_damaged(p->file, named->title, fault);
+    const char *title = foreign_by_suffix(p->file->name);
+    if (title)
+        return refuse_damaged(p->file, title, fault);
+    *ret = format_by_name("raw");
+    return 0;
+}
+
+int image_detect(struct file *file, const struct format **ret, struct fault *fault)
+{
+    if (!file->size)
+        return fault_in(fault, -EMEDIUMTYPE, file->name, "is empty");
+    struct probe_buffers *b = malloc(sizeof *b);
+    if (!b)
+        return fault_in(fault, -ENOMEM, file->name, "out of memory");
+    int r = probe_read(file, b, fault);
+    const struct format *best = NULL, *trace = NULL;
+    unsigned best_bid = PROBE_TRACE;
+    for (const struct format *const *f = formats; !r && *f; f++) {
+        unsigned bid = (*f)->probe(&b->probe);
+        if (bid == PROBE_TRACE)
+            trace = *f;
+        if (bid > best_bid) {
+            best = *f;
+            best_bid = bid;
+        }
+    }
+    if (!r && best)
+        *ret = best;
+    else if (!r)
+        r = detect_raw(&b->probe, trace, ret, fault);
+    free(b);
+    return r;
+}
+
+/* ---- chains ---- */
+
+struct chain_builder {
+    const struct image_env *env;
+    struct file **files; /* of each link, for loops */
+    struct disk **disks;
+    struct layer_info *infos;
+    size_t n, room;
+};
+
+static void builder_done(struct chain_builder *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        file_unref(b->files[i]);
+        if (b->disks)
+            disk_close(b->disks[i]);
+        if (b->infos)
+            layer_info_done(&b->infos[i]);
+    }
+    free(b->files);
+    free(b->disks);
+    free(b->infos);
+}
+DEFINE_CLEANUP(struct chain_builder *, builder_done)
+
+static int builder_grow(struct chain_builder *b)
+{
+    if (b->n < b->room)
+        return 0;
+    size_t room = b->room ? 2 * b->room : 4;
+    struct file **files = realloc(b->files, room * sizeof *files);
+    if (files)
+        b->files = files;
+    struct disk **disks = realloc(b->disks, room * sizeof *disks);
+    if (disks)
+        b->disks = disks;
+    struct layer_info *infos = realloc(b->infos, room * sizeof *infos);
+    if (infos)
+        b->infos = infos;
+    if (!files || !disks || !infos)
+        return -ENOMEM;
+    b->room = room;
+    return 0;
+}
+
+/* Opens one link and adds it. `backing` gets what it says of the next one. */
+static int builder_add(struct chain_builder *b, struct file *file, const struct format *format,
+                       struct backing *backing, struct fault *fault)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (file_same(b->files[i], file))
+            return fault_in(fault, -ELOOP, b->files[b->n - 1]->name,
+                            "the chain is a loop: its %s is again %s",
+                            backing->role ? backing->role : "parent", b->files[i]->name);
+    if (b->n >= IMAGE_MAX_DEPTH)
+        return fault_in(fault, -EFBIG, file->name, "the chain has more than %d links", IMAGE_MAX_DEPTH);
+    int r = builder_grow(b);
+    if (r < 0)
+        return fault_in(fault, r, file->name, "out of memory");
+    struct layer layer = { 0 };
+    r = format->open(file, b->env, &layer, fault);
+    if (r < 0)
+        return r;
+    layer.info.format = format->name;
+    layer.info.file = strdup(file->name);
+    b->files[b->n] = file_ref(file);
+    b->disks[b->n] = layer.disk;
+    b->infos[b->n] = layer.info;
+    b->n++;
+    backing_done(backing);
+    *backing = layer.backing;
+    return layer.info.file ? 0 : fault_in(fault, -ENOMEM, file->name, "out of memory");
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The file that `backing` names, or, where the format allows it, the one of that base name beside the child.
+ */
+static int open_backing(struct file *child, const struct backing *backing, struct file **ret,
+                        struct fault *fault)
+{
+    struct fault first = { 0 };
+    int r = file_open_ref(child, backing->role, backing->name, ret, &first);
+    if (r < 0 && backing->search_beside && *base_name(backing->name) &&
+        strcmp(base_name(backing->name), backing->name) &&
+        file_open_ref(child, backing->role, base_name(backing->name), ret, NULL) == 0)
+        return 0;
+    if (r < 0 && fault && !fault->err)
+        *fault = first;
+    return r;
+}
+
+/* A backing file without a stated format is found by content. A guest could have written a container's header
+ * into its own raw disk to make us follow it (the format's known hole); what it can then name is only what
+ * lies in the trusted directories, like every reference. */
+static int backing_format(struct file *file, const struct backing *backing, const struct format **ret,
+                          struct fault *fault)
+{
+    if (!backing->format)
+        return image_detect(file, ret, fault);
+    *ret = format_by_name(backing->format);
+    return *ret ? 0
+                : fault_in(fault, -ENOTSUP, file->name,
+                           "is to be read as \"%s\", a format that ferryfs doesn't know", backing->format);
+}
+
+static int check_link(const struct layer_info *child, const struct layer_info *link,
+                      const struct backing *expected_of, struct fault *fault)
+{
+    if (!expected_of->link_id[0] || !strcasecmp(expected_of->link_id, link->link_id))
+        return 0;
+    fault_in(fault, -EUCLEAN, child->file, "its %s %s has the id %s, but %s is expected", expected_of->role,
+             link->file, link->link_id[0] ? link->link_id : "(none)", expected_of->link_id);
+    return fault_hint(fault, -EUCLEAN, "the %s was changed after the snapshot, or is another disk's",
+                      expected_of->role);
+}
+
+static int builder_fill(struct chain_builder *b, struct file *top, const struct format *format,
+                        struct fault *fault)
+{
+    struct backing backing = { 0 };
+    int r = builder_add(b, top, format, &backing, fault);
+    while (!r && backing.name) {
+        _cleanup_(file_unrefp) struct file *file = NULL;
+        struct backing expected = backing; /* the strings move along: freed below */
+        backing = (struct backing){ .role = expected.role };
+        const struct format *f = NULL;
+        r = open_backing(b->files[b->n - 1], &expected, &file, fault);
+        if (!r)
+            r = backing_format(file, &expected, &f, fault);
+        if (!r)
+            r = builder_add(b, file, f, &backing, fault);
+        if (!r)
+            r = check_link(&b->infos[b->n - 2], &b->infos[b->n - 1], &expected, fault);
+        backing_done(&expected);
+    }
+    backing_done(&backing);
+    return r;
+}
+
+int image_open(struct file *file, const char *format, const struct image_env *env, struct image **ret,
+               struct fault *fault)
+{
+    const struct format *f = NULL;
+    int r = 0;
+    if (!format)
+        r = image_detect(file, &f, fault);
+    else if (!(f = format_by_name(format)))
+        r = fault_in(fault, -EINVAL, "", "unknown format \"%s\"", format);
+    if (r < 0)
+        return r;
+    struct chain_builder builder = { .env = env };
+    _cleanup_(builder_donep) struct chain_builder *b = &builder;
+    r = builder_fill(b, file, f, fault);
+    if (r < 0)
+        return r;
+    struct image *image = calloc(1, sizeof *image);
+    if (!image)
+        return fault_in(fault, -ENOMEM, file->name, "out of memory");
+    r = chain_new(b->disks, b->n, &image->disk);
+    free(b->disks); /* the chain owns the disks now, even when it failed */
+    b->disks = NULL;
+    if (r < 0) {
+        free(image);
+        return fault_in(fault, r, file->name, r == -EFBIG ? "the disk is too large" : "out of memory");
+    }
+    image->layers = b->infos;
+    image->n_layers = b->n;
+    b->infos = NULL;
+    *ret = image;
+    return 0;
+}
+
+void image_close(struct image *image)
+{
+    if (!image)
+        return;
+    disk_close(image->disk);
+    for (size_t i = 0; i < image->n_layers; i++)
+        layer_info_done(&image->layers[i]);
+    free(image->layers);
+    free(image);
+}

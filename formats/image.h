@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_IMAGE_H
+#define FERRYFS_IMAGE_H
+/* From a file to a whole disk: detection, the format drivers, and chains of them.
+ *
+ * A format is one file (formats/NAME.c) that defines one `const struct format`, and one row in formats.c. */
+#include "bytes.h"
+#include "cache.h"
+#include "disk.h"
+#include "fault.h"
+#include "file.h"
+#include "notes.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What everything that opens images shares; constant while images are open. */
+struct image_env {
+    struct cache *cache; /* never NULL */
+};
+
+/* What a probe looks at. Windows shorter than stated belong to short files. */
+struct probe {
+    struct file *file;
+    struct bytes head; /* the first PROBE_HEAD bytes */
+    struct bytes tail; /* the last PROBE_TAIL bytes */
+};
+enum { PROBE_HEAD = 65536, PROBE_TAIL = 4096 };
+
+/* A probe's bid: the number of bits of evidence, the highest wins. PROBE_TRACE is no bid: something of the
+ * format is there (a backup header, a footer, a descriptor's words), so the file must not be taken for raw.
+ */
+enum { PROBE_NONE = 0, PROBE_TRACE = 1 };
+
+/* What info.json says of one link of a chain. Strings are "" when there is nothing to say. */
+struct layer_info {
+    const char *format;  /* the driver's name */
+    char *file;          /* owned; the file's name as the user knows it */
+    char subformat[40];  /* "streamOptimized", "compat=1.1", ... */
+    char compression[8]; /* "zlib", "zstd" */
+    char link_id[64];    /* what a child must name to be this one's child: a VMDK's CID, a VHDX's GUID; lower
+                            case */
+    uint64_t virtual_size; /* bytes */
+    uint64_t file_size;    /* bytes of all its files */
+    uint32_t block_size;   /* allocation unit in bytes; 0: none */
+    struct notes notes;
+};
+
+/* What a layer says of the layer below it. All owned; free with backing_done(). */
+struct backing {
+    char *name;       /* as stored in the image, with '\' turned to '/'; NULL: there is none */
+    const char *role; /* "parent" or "backing file" */
+    char *format; /* the format it must be read as; NULL: found by content, and then never raw unless nothing
+                     else speaks (see image.c) */
+    char link_id[64];   /* what its link_id must be; "": anything */
+    bool search_beside; /* VMDK, VHDX: a stale or foreign path may be resolved to the base name beside the
+                           child, as long as the link_id fits */
+};
+void backing_done(struct backing *b);
+
+/* What a driver's open gives. On failure the driver leaves nothing behind. */
+struct layer {
+    struct disk *disk; /* HOLE means: ask the layer below */
+    struct backing backing;
+    struct layer_info info; /* `format` and `file` are filled in by the caller */
+};
+
+struct format {
+    const char *name;  /* for info.json, messages and -o format= */
+    const char *title; /* for people: "VMDK" */
+    /* Names of this format end so; such a file is never taken for raw. NULL-terminated, lower case, with the
+     * dot. */
+    const char *suffixes[8];
+    unsigned (*probe)(const struct probe *p);
+    /* Opens one layer. Reads what is needed to refuse a damaged image at once, not more: tables come on
+     * demand. Takes its own references of `file`. */
+    int (*open)(struct file *file, const struct image_env *env, struct layer *ret, struct fault *fault);
+};
+
+/* The table of formats.c, ending with NULL. Order carries no meaning. */
+extern const struct format *const formats[];
+const struct format *format_by_name(const char *name);
+/* Names what an unreadable container is ("a VHDX image", "gzip-compressed"), or NULL. See foreign.c. */
+const char *foreign_name(const struct probe *p, const char **ret_advice);
+
+/* A whole disk: the chain of layers, top first, padded with zeros to whole sectors of 512 bytes. */
+struct image {
+    struct disk *disk;
+    struct layer_info *layers;
+    size_t n_layers;
+};
+
+/* Opens `file` and everything below it. `format` (may be NULL) overrules detection of the top. Refuses,
+ * naming the file: a missing link, one whose id is not what its child expects, a loop, more than
+ * IMAGE_MAX_DEPTH links. */
+enum { IMAGE_MAX_DEPTH = 1024 };
+int image_open(struct file *file, const char *format, const struct image_env *env, struct image **ret,
+               struct fault *fault);
+void image_close(struct image *image);
+DEFINE_CLEANUP(struct image *, image_close)
+
+/* The part of image_open that only decides. */
+int image_detect(struct file *file, const struct format **ret, struct fault *fault);
+
+/* Joins layers (top first, all owned from now on, even on failure) to one disk of the top's size rounded up
+ * to whole sectors. Past the end of a lower layer: zeros. Exposed for tests. */
+int chain_new(struct disk **layers, size_t n, struct disk **ret);
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_VM_H
+#define FERRYFS_VM_H
+/* A virtual machine: its disks in boot order and what its description says. Made from the user's SOURCEs:
+ * disk images, OVAs, OVFs, or directories that hold one. */
+#include "image.h"
+
+#include <time.h>
+
+struct vm_disk {
+    struct image *image;   /* NULL: it couldn't be opened, see why */
+    struct fault why;      /* filled in when image is NULL */
+    char *source;          /* owned: what was opened, as the user knows it */
+    char *id;              /* owned, may be NULL: the description's name of it (OVF diskId) */
+    char *controller;      /* owned, may be NULL: "scsi", "ide", "sata", "nvme" */
+    int bus, unit;         /* -1: unknown */
+    uint64_t capacity;     /* bytes that the description states; 0: none */
+    struct timespec mtime; /* newest of the disk's files */
+};
+
+struct vm_nic {
+    char *type, *network, *mac; /* owned, may be NULL */
+};
+
+struct vm {
+    char *name;          /* owned: of the description, else of the source without its suffix */
+    char *kind;          /* owned: "ova", "ovf", "disks" */
+    char *description;   /* owned, may be NULL: the description file's name */
+    char *firmware;      /* owned, may be NULL: "bios" or "efi" */
+    char *os_type;       /* owned, may be NULL: what the description says of the guest */
+    unsigned cpus;       /* 0: unknown */
+    uint64_t memory;     /* bytes; 0: unknown */
+    struct vm_nic *nics; /* owned */
+    size_t n_nics;
+    struct vm_disk *disks; /* owned: disk0, disk1, ... */
+    size_t n_disks;
+    struct notes notes; /* warnings */
+    void *private;      /* the archives and trust lists that the disks stand on */
+};
+
+struct vm_options {
+    char *const *sources; /* what the user named; several are the disks of one VM, in that order */
+    size_t n_sources;
+    const char *format; /* -o format=, or NULL */
+    char *const *trust; /* -o trust=, directories */
+    size_t n_trust;
+};
+
+/* Opens everything. A VM of several disks opens without a bad one (its vm_disk has `why`). Fails when nothing
+ * is left, or a reference leaves the trusted directories (-EPERM). */
+int vm_open(const struct vm_options *o, const struct image_env *env, struct vm **ret, struct fault *fault);
+/* Nothing uses the disks any more. */
+void vm_close(struct vm *vm);
+DEFINE_CLEANUP(struct vm *, vm_close)
+#endif

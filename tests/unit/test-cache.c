@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The cache: one load however many ask, failures not kept, the bound held, prefetch. */
+#include "formats/cache.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+static atomic_uint loads;
+
+static int load_fill(void *ctx, uint64_t id, void *buf, size_t size)
+{
+    (void)ctx;
+    atomic_fetch_add(&loads, 1);
+    usleep(1000);
+    memset(buf, (int)id, size);
+    return 0;
+}
+
+static int load_fail(void *ctx, uint64_t id, void *buf, size_t size)
+{
+    (void)id, (void)buf, (void)size;
+    return *(int *)ctx;
+}
+
+static struct cache *shared;
+
+static void *reader(void *arg)
+{
+    for (uint64_t id = 0; id < 50; id++) {
+        struct cache_block *b;
+        if (cache_get(shared, &loads, id, 4096, load_fill, NULL, &b) || b->data[4095] != (uint8_t)id)
+            return (void *)1;
+        cache_put(shared, b);
+    }
+    return arg;
+}
+
+static void many_readers_one_load(void **state)
+{
+    (void)state;
+    pthread_t t[8];
+    shared = cache_new(1 << 20, NULL);
+    loads = 0;
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, reader, NULL), 0);
+    for (int i = 0; i < 8; i++) {
+        void *r;
+        pthread_join(t[i], &r);
+        assert_null(r);
+    }
+    assert_int_equal(loads, 50);
+    cache_free(shared);
+}
+
+static void failures_are_not_kept(void **state)
+{
+    (void)state;
+    struct cache *c = cache_new(1 << 20, NULL);
+    struct cache_block *b;
+    int err = -EIO;
+    assert_int_equal(cache_get(c, c, 3, 100, load_fail, &err, &b), -EIO);
+    err = 0;
+    assert_int_equal(cache_get(c, c, 3, 100, load_fail, &err, &b), 0);
+    cache_put(c, b);
+    cache_free(c);
+}
+
+static void the_bound_holds(void **state)
+{
+    (void)state;
+    struct cache *c = cache_new(1 << 20, NULL);
+    struct cache_block *b, *held;
+    assert_int_equal(cache_get(c, c, 9999, 65536, load_fill, NULL, &held), 0);
+    for (uint64_t id = 0; id < 200; id++) {
+        assert_int_equal(cache_get(c, c, id, 65536, load_fill, NULL, &b), 0);
+        cache_put(c, b);
+        assert_true(cache_used(c) <= (1 << 20));
+    }
+    loads = 0;
+    assert_int_equal(cache_get(c, c, 9999, 65536, load_fill, NULL, &b), 0); /* held: never evicted */
+    assert_ptr_equal(b, held);
+    assert_int_equal(loads, 0);
+    cache_put(c, b);
+    cache_put(c, held);
+    cache_free(c);
+}
+
+static void prefetch_loads_in_the_background(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_new(2);
+    struct cache *c = cache_new(1 << 20, pool);
+    struct cache_block *b;
+    loads = 0;
+    for (uint64_t id = 0; id < 8; id++)
+        cache_prefetch(c, c, id, 4096, load_fill, NULL);
+    for (uint64_t id = 0; id < 8; id++) {
+        assert_int_equal(cache_get(c, c, id, 4096, load_fill, NULL, &b), 0);
+        assert_int_equal(b->data[0], (uint8_t)id);
+        cache_put(c, b);
+    }
+    assert_int_equal(loads, 8);
+    pool_free(pool);
+    cache_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_readers_one_load),
+        cmocka_unit_test(failures_are_not_kept),
+        cmocka_unit_test(the_bound_holds),
+        cmocka_unit_test(prefetch_loads_in_the_background),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -198,7 +198,10 @@ static void test_names(void **state)
     s[-32 + 12] = 0x18;
     s = put_short(s, "\x05\x8e\x99     \x9a  ", 0x20, 0, 0); /* 0xe5 is sigma */
     s[-32 + 12] = 0x10;
-    s = put_short(s, "\xe5" "ELETED    ", 0x20, 0, 0);
+    s = put_short(s,
+                  "\xe5"
+                  "ELETED    ",
+                  0x20, 0, 0);
     s = put_short(put_long(s, u"orphan of another", 77), "ORPHAN     ", 0x20, 0, 0);
     s = put_named(s, u"a/b", "SLASH      ");
     s = put_named(s, u"..", "DOTS       ");
@@ -208,8 +211,9 @@ static void test_names(void **state)
     link_to(&x, 5, 0xfff);
     assert_int_equal(mount_it(&x), 0);
     assert_int_equal(list(&x, VOLUME_ROOT, &l), 0);
-    assert_string_equal(l.text, "A long name.txt\nGrüße 😀\nREADME.TXT\nlower.txt\nσÄÖ.ü\nORPHAN\nSLASH\nDOTS\n"
-                                "lone \xef\xbf\xbd!\nSUB/\n");
+    assert_string_equal(l.text,
+                        "A long name.txt\nGrüße 😀\nREADME.TXT\nlower.txt\nσÄÖ.ü\nORPHAN\nSLASH\nDOTS\n"
+                        "lone \xef\xbf\xbd!\nSUB/\n");
     /* resumed after every entry, the same */
     for (unsigned step = 1; step <= 3; step++) {
         struct listing part = { .stop_after = 0 };
@@ -238,7 +242,8 @@ static void test_lookup(void **state)
     s = put_named(s, u"smile 😀", "SMILE      ");
     put_short(s, "PLAIN   TXT", 0x20, 0, 0);
     assert_int_equal(mount_it(&x), 0);
-    uint64_t upper = find(&x, 1, "README"), lower = find(&x, 1, "readme"), umlaut = find(&x, 1, "Grüße Ωμέγα Жук");
+    uint64_t upper = find(&x, 1, "README"), lower = find(&x, 1, "readme"),
+             umlaut = find(&x, 1, "Grüße Ωμέγα Жук");
     assert_true(upper && lower && umlaut && upper != lower);
     assert_int_equal(find(&x, 1, "Readme"), upper); /* the first, where none is exact */
     assert_int_equal(find(&x, 1, "readme~2"), lower);
@@ -267,16 +272,16 @@ static void test_long_name_damage(void **state)
         unsigned slot, byte;
         uint8_t value;
     } cases[] = {
-        { 0, 13, 1 },    /* checksum of the first slot */
-        { 2, 13, 1 },    /* of the last */
-        { 1, 0, 1 },     /* order */
-        { 1, 0, 0x42 },  /* a new start in the middle, whose part is missing */
-        { 0, 0, 3 },     /* no start */
-        { 0, 0, 0x7f },  /* more slots than a name has */
-        { 1, 0, 0xe5 },  /* a deleted part */
-        { 2, 0, 0x40 },  /* ordinal 0 */
-        { 3, 0, 'X' },   /* the short name was changed by a system that knows no long ones */
-        { 2, 1, 0 },     /* empty */
+        { 0, 13, 1 },   /* checksum of the first slot */
+        { 2, 13, 1 },   /* of the last */
+        { 1, 0, 1 },    /* order */
+        { 1, 0, 0x43 }, /* a new start in the middle, whose part is missing */
+        { 0, 0, 3 },    /* no start */
+        { 0, 0, 0x7f }, /* more slots than a name has */
+        { 1, 0, 0xe5 }, /* a deleted part */
+        { 2, 0, 0x40 }, /* ordinal 0 */
+        { 3, 0, 'X' },  /* the short name was changed by a system that knows no long ones */
+        { 2, 1, 0 },    /* empty */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct vol x;
@@ -396,7 +401,7 @@ static void test_damaged_chain(void **state)
         { 109, 100, 10 },       /* a loop at the very end: the file is whole */
         { 104, 104, 5 },        /* to itself */
         { 100, 0, 0 },
-        { 109, 500, 9 + 1 },    /* longer than it says, into a free one: the file is whole */
+        { 109, 500, 9 + 1 }, /* longer than it says, into a free one: the file is whole */
     };
     for (unsigned bits = 12; bits <= 32; bits += bits == 12 ? 4 : 16)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -561,9 +566,9 @@ static void test_attributes(void **state)
     assert_int_equal(a.mode, S_IFREG | 0555);
     assert_int_equal(a.size, 513);
     assert_int_equal(a.allocated, 1024);
-    assert_int_equal(a.mtime.tv_sec, 1709251198);  /* 2024-02-29T23:59:58Z */
-    assert_int_equal(a.atime.tv_sec, 4354732800);  /* 2107-12-31 */
-    assert_int_equal(a.birth.tv_sec, 315532801);   /* 1980-01-01T00:00:01.5 */
+    assert_int_equal(a.mtime.tv_sec, 1709251198); /* 2024-02-29T23:59:58Z */
+    assert_int_equal(a.atime.tv_sec, 4354732800); /* 2107-12-31 */
+    assert_int_equal(a.birth.tv_sec, 315532801);  /* 1980-01-01T00:00:01.5 */
     assert_int_equal(a.birth.tv_nsec, 500000000);
     assert_false(a.has_owner);
     assert_int_equal(x.v->ops->getattr(x.v, find(&x, 1, "DIR"), &a), 0);
@@ -608,12 +613,12 @@ static void test_boot_sector(void **state)
         unsigned bits, at, length;
         uint32_t value;
     } cases[] = {
-        { 16, 11, 2, 0 },         { 16, 11, 2, 256 },       { 16, 11, 2, 513 },     { 16, 11, 2, 8192 },
-        { 16, 13, 1, 0 },         { 16, 13, 1, 3 },         { 16, 14, 2, 0 },       { 16, 16, 1, 0 },
-        { 16, 16, 1, 200 },       { 16, 21, 1, 0x12 },      { 16, 32, 4, 0 },       { 16, 32, 4, 10 },
-        { 16, 17, 2, 0 },         { 16, 32, 4, 0xffffffff }, { 16, 22, 2, 0xffff }, { 32, 36, 4, 0 },
-        { 32, 36, 4, 0xffffffff }, { 32, 44, 4, 0 },        { 32, 44, 4, 1 },       { 32, 44, 4, 70002 },
-        { 32, 42, 2, 1 },         { 32, 40, 2, 0x85 },      { 32, 44, 4, 99 }, /* not allocated */
+        { 16, 11, 2, 0 },          { 16, 11, 2, 256 },        { 16, 11, 2, 513 },    { 16, 11, 2, 8192 },
+        { 16, 13, 1, 0 },          { 16, 13, 1, 3 },          { 16, 14, 2, 0 },      { 16, 16, 1, 0 },
+        { 16, 16, 1, 200 },        { 16, 21, 1, 0x12 },       { 16, 32, 4, 0 },      { 16, 32, 4, 10 },
+        { 16, 17, 2, 0 },          { 16, 32, 4, 0xffffffff }, { 16, 22, 2, 0xffff }, { 32, 36, 4, 0 },
+        { 32, 36, 4, 0xffffffff }, { 32, 44, 4, 0 },          { 32, 44, 4, 1 },      { 32, 44, 4, 70002 },
+        { 32, 42, 2, 1 },          { 32, 40, 2, 0x85 },       { 32, 44, 4, 99 }, /* not allocated */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct vol x;
@@ -672,7 +677,8 @@ static void test_text(void **state)
     (void)state;
     uint16_t u[8];
     char out[16];
-    static const char *const bad[] = { "\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3", "\xf8" };
+    static const char *const bad[] = { "\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                       "\xc3", "\xf8" };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(text_to_utf16(bad[i], u, 8), -EILSEQ);
     assert_int_equal(text_to_utf16("aß€😀", u, 8), 5);
@@ -689,14 +695,22 @@ static void test_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_lookup),
-        cmocka_unit_test(test_long_name_damage), cmocka_unit_test(test_name_255),
-        cmocka_unit_test(test_read),         cmocka_unit_test(test_damaged_chain),
-        cmocka_unit_test(test_no_cluster),   cmocka_unit_test(test_bad_sector),
-        cmocka_unit_test(test_directory_damage), cmocka_unit_test(test_directory_limit),
-        cmocka_unit_test(test_attributes),   cmocka_unit_test(test_statfs),
-        cmocka_unit_test(test_boot_sector),  cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_small_fat32),  cmocka_unit_test(test_text),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_long_name_damage),
+        cmocka_unit_test(test_name_255),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_damaged_chain),
+        cmocka_unit_test(test_no_cluster),
+        cmocka_unit_test(test_bad_sector),
+        cmocka_unit_test(test_directory_damage),
+        cmocka_unit_test(test_directory_limit),
+        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_statfs),
+        cmocka_unit_test(test_boot_sector),
+        cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_small_fat32),
+        cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

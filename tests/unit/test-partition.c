@@ -63,8 +63,8 @@ static void put_entry(uint8_t *sector, unsigned slot, uint8_t type, uint32_t sta
 }
 
 /* A header at `lba`, and its entries' CRC. */
-static void put_header(uint8_t *b, unsigned ss, uint64_t lba, uint64_t alternate, uint64_t entries, uint32_t n,
-                       uint32_t size)
+static void put_header(uint8_t *b, unsigned ss, uint64_t lba, uint64_t alternate, uint64_t entries,
+                       uint32_t n, uint32_t size)
 {
     uint8_t *h = b + lba * ss;
     memset(h, 0, 92);
@@ -360,7 +360,9 @@ static void test_gpt_bad_entries(void **state)
     assert_true(noted(im, "partition 4 is empty"));
     assert_true(noted(im, "partition 5 is empty"));
     /* fields that no table has: the CRC is right, and the header refused all the same */
-    static const uint32_t bad[][2] = { { 128, 129 }, { 128, 64 }, { 0, 128 }, { 0x80000000, 128 }, { 9000, 128 } };
+    static const uint32_t bad[][2] = {
+        { 128, 129 }, { 128, 64 }, { 0, 128 }, { 0x80000000, 128 }, { 9000, 128 }
+    };
     memset(im->b + DISK - 512, 0, 512);
     for (size_t i = 0; i < 5; i++) {
         put_header(im->b, 512, 1, SECTORS - 1, 2, 1, 128);

@@ -328,11 +328,11 @@ static void test_tables(void **state)
         { "ul-bsd.img.xz", TABLE_NONE, 0, "BSD" },
         { "dos_mbr.img.xz", TABLE_MBR, 1, "past the end" },
         { "gpt-512-3p.raw.gz", TABLE_GPT, 3, NULL },
-        { "gpt.bin.xz", TABLE_GPT, 3, "not at the end" },
-        { "gpt_esxi.bin.xz", TABLE_GPT, 8, "past the end" },
+        { "gpt.bin.xz", TABLE_GPT, 2, "not at the end" },
+        { "gpt_esxi.bin.xz", TABLE_GPT, 5, "past the end" },
         { "mbr-4096-p1e0.bin.gz", TABLE_MBR, 1, NULL },
-        { "mbr-512-p1e2.bin.gz", TABLE_MBR, 2, NULL },
-        { "ul-gpt.img.xz", TABLE_GPT, 0, NULL },
+        { "mbr-512-p1e2.bin.gz", TABLE_MBR, 3, NULL },
+        { "ul-gpt.img.xz", TABLE_GPT, 5, NULL },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char path[1024];

@@ -5,7 +5,10 @@
 
 #include <string.h>
 
+extern const struct volume_driver fat_driver;
+
 const struct volume_driver *const volume_drivers[] = {
+    &fat_driver,
     NULL,
 };
 

@@ -5,7 +5,10 @@
 
 #include <string.h>
 
+extern const struct volume_driver ntfs_driver;
+
 const struct volume_driver *const volume_drivers[] = {
+    &ntfs_driver,
     NULL,
 };
 

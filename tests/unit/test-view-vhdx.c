@@ -158,6 +158,14 @@ static uint64_t reader_block(struct view *v, const struct reader *r, uint64_t bl
     return entry >> 20 << 20;
 }
 
+static bool toy_has_data(const struct toy *t, uint64_t off, uint64_t end)
+{
+    for (size_t i = toy_find(t, off); i < t->n && t->starts[i] < end; i++)
+        if (t->extents[i].kind == 'D')
+            return true;
+    return false;
+}
+
 /* Every block of [from, to) is what the toy has there; returns how many are present. */
 static uint64_t check_blocks(struct view *v, const struct reader *r, const struct toy *t, uint64_t from,
                              uint64_t to)
@@ -166,12 +174,14 @@ static uint64_t check_blocks(struct view *v, const struct reader *r, const struc
     uint64_t present = 0;
     for (uint64_t i = from; i < to; i++) {
         uint64_t at = reader_block(v, r, i);
+        if (!at) {
+            assert_false(toy_has_data(t, i * r->block_size, (i + 1) * r->block_size));
+            continue;
+        }
         toy_fill(t, want, r->block_size, i * r->block_size);
-        memset(got, 0, r->block_size);
-        if (at)
-            assert_int_equal(view_pread(v, got, r->block_size, at), 0);
+        assert_int_equal(view_pread(v, got, r->block_size, at), 0);
         assert_memory_equal(got, want, r->block_size);
-        present += at > 0;
+        present++;
     }
     free(want);
     free(got);
@@ -206,7 +216,7 @@ static const struct {
     const struct toy_extent *extents;
     uint64_t dynamic_size; /* of the file */
     uint64_t block_size;
-    bool qemu; /* compare with qemu-img: it reads every zero, so not the huge ones */
+    bool qemu; /* compare with qemu-img, which reads every zero: so not the large ones */
 } disks[] = {
     { "300 MiB + 3.5 KiB", sparse_300m, MIB(4 + 3 + 1 + 8 + 3), MIB(1), true },
     { "5 GiB + 1.5 KiB", sparse_5g, MIB(4 + 6 + 1 + 2), MIB(1), true },
@@ -216,7 +226,7 @@ static const struct {
     { "a sector over", over_a_block, MIB(5), MIB(1), true },
     { "a sector under", under_a_block, MIB(5), MIB(1), true },
     { "one chunk", one_chunk, MIB(5), MIB(1), false },
-    { "a sector over a chunk", over_a_chunk, MIB(5), MIB(1), true },
+    { "a sector over a chunk", over_a_chunk, MIB(5), MIB(1), false },
     { "over 4 TiB", over_4t, MIB(3 + 21 + 2 * 7), MIB(2), false },
     { "64 TiB", largest, MIB(3 + 33 + 16), MIB(16), false },
 };
@@ -460,7 +470,8 @@ static void qemu_agrees_on(size_t row, const char *dir)
         if (run(command))
             fail_msg("%s: %s", disks[row].name, command);
         snprintf(command, sizeof command, "qemu-img compare -q -f vhdx -F raw %s %s", vhdx, raw);
-        if (disks[row].qemu && run(command))
+        bool compare = disks[row].qemu && (!fixed || t->disk.size < GIB(1));
+        if (compare && run(command))
             fail_msg("%s: %s", disks[row].name, command);
         unlink(vhdx);
     }

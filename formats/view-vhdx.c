@@ -33,9 +33,9 @@
 
 extern const struct view_format vhdx_view, vhdx_fixed_view;
 
-#define KIB(n) (UINT64_C(n) << 10)
-#define MIB(n) (UINT64_C(n) << 20)
-#define TIB(n) (UINT64_C(n) << 40)
+#define KIB(n) ((uint64_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define TIB(n) ((uint64_t)(n) << 40)
 
 #define VHDX_MAX_SIZE TIB(64) /* 2.6.2.2 */
 

@@ -5,7 +5,11 @@
 
 #include <string.h>
 
+extern const struct volume_driver ext_driver, fat_driver, ntfs_driver;
+
 const struct volume_driver *const volume_drivers[] = {
+    &fat_driver,
+    &ntfs_driver,
     NULL,
 };
 

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The device that libntfs-3g reads: our disk, read-only.
+ *
+ *     libntfs-3g ── ntfs_device_operations (here) ── disk_pread
+ *
+ * The library seeks only to learn how long the device is: it wants to stand on the volume's last sector and
+ * refuses the volume if it can't. A partition that was cut short must still be readable as far as it goes, so
+ * seeking succeeds anywhere and reading past the end fails; ntfs-check.c notes such a volume. Metadata is
+ * read a record (1 KiB) at a time by the library, mostly ascending, which would be a call down the whole disk
+ * stack each: short reads are served from a few recent blocks. All calls come with the volume's lock held. */
+#include "ntfs.h"
+
+#include "../formats/checked.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    BLOCK = 32768, /* bytes; 32 MFT records */
+    BLOCKS = 16,   /* direct-mapped by block number: 512 KiB in all */
+    SHORT = 8192,  /* longer reads pass by */
+};
+/* Reads of one call into the driver. Most make fewer than ten; the most that is honest is loading a file with
+ * an attribute list of the largest size (some 8000 records), or a batch of directory entries that are all
+ * system files, which are looked at one by one. */
+enum { READS_ALLOWED = 65536 };
+#define BLOCK_NONE UINT64_MAX
+
+struct ntfs_disk {
+    struct disk *disk;
+    int64_t pos;      /* of read and seek */
+    unsigned allowed; /* reads left, see ntfs_device_allow() */
+    uint64_t held[BLOCKS];
+    uint8_t blocks[BLOCKS][BLOCK];
+};
+
+static struct ntfs_disk *disk_of(struct ntfs_device *dev)
+{
+    return dev->d_private;
+}
+
+static int device_open(struct ntfs_device *dev, int flags)
+{
+    if (NDevOpen(dev)) {
+        errno = EBUSY;
+        return -1;
+    }
+    if ((flags & O_ACCMODE) != O_RDONLY) {
+        errno = EROFS;
+        return -1;
+    }
+    NDevSetOpen(dev);
+    NDevSetReadOnly(dev);
+    return 0;
+}
+
+static int device_close(struct ntfs_device *dev)
+{
+    NDevClearOpen(dev);
+    free(dev->d_private);
+    dev->d_private = NULL;
+    return 0;
+}
+
+static s64 device_seek(struct ntfs_device *dev, s64 offset, int whence)
+{
+    struct ntfs_disk *d = disk_of(dev);
+    int64_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? d->pos : (int64_t)d->disk->size, to;
+    if (__builtin_add_overflow(from, offset, &to) || to < 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    d->pos = to;
+    return to;
+}
+
+/* A short read through the recent blocks; the range lies in the disk. */
+static int read_short(struct ntfs_disk *d, uint8_t *buf, size_t len, uint64_t off)
+{
+    while (len) {
+        uint64_t block = off / BLOCK, within = off % BLOCK;
+        size_t slot = block % BLOCKS, n = min_u64(len, BLOCK - within);
+        if (d->held[slot] != block) {
+            size_t want = min_u64(BLOCK, d->disk->size - block * BLOCK);
+            d->held[slot] = BLOCK_NONE;
+            int r = disk_pread(d->disk, d->blocks[slot], want, block * BLOCK);
+            if (r < 0) /* something near it is damaged: what was asked for may be whole */
+                return disk_pread(d->disk, buf, len, off);
+            d->held[slot] = block;
+        }
+        memcpy(buf, d->blocks[slot] + within, n);
+        buf += n;
+        off += n;
+        len -= n;
+    }
+    return 0;
+}
+
+static s64 device_pread(struct ntfs_device *dev, void *buf, s64 count, s64 offset)
+{
+    struct ntfs_disk *d = disk_of(dev);
+    int r = -EIO;
+    if (!d->allowed)
+        goto out;
+    d->allowed--;
+    if (count >= 0 && offset >= 0 && range_inside((uint64_t)offset, (uint64_t)count, d->disk->size))
+        r = count <= SHORT ? read_short(d, buf, (size_t)count, (uint64_t)offset)
+                           : disk_pread(d->disk, buf, (size_t)count, (uint64_t)offset);
+out:
+    if (r < 0) {
+        errno = -r;
+        return -1;
+    }
+    return count;
+}
+
+static s64 device_read(struct ntfs_device *dev, void *buf, s64 count)
+{
+    s64 n = device_pread(dev, buf, count, disk_of(dev)->pos);
+    if (n > 0)
+        disk_of(dev)->pos += n;
+    return n;
+}
+
+static s64 device_write(struct ntfs_device *dev, const void *buf, s64 count)
+{
+    (void)dev, (void)buf, (void)count;
+    errno = EROFS;
+    return -1;
+}
+
+static s64 device_pwrite(struct ntfs_device *dev, const void *buf, s64 count, s64 offset)
+{
+    (void)offset;
+    return device_write(dev, buf, count);
+}
+
+static int device_sync(struct ntfs_device *dev)
+{
+    (void)dev;
+    return 0;
+}
+
+static int device_stat(struct ntfs_device *dev, struct stat *buf)
+{
+    *buf = (struct stat){ .st_mode = S_IFREG | 0444, .st_size = (off_t)disk_of(dev)->disk->size };
+    return 0;
+}
+
+static int device_ioctl(struct ntfs_device *dev, unsigned long request, void *argp)
+{
+    (void)dev, (void)request, (void)argp;
+    errno = ENOTTY;
+    return -1;
+}
+
+static struct ntfs_device_operations device_ops = {
+    .open = device_open,
+    .close = device_close,
+    .seek = device_seek,
+    .read = device_read,
+    .write = device_write,
+    .pread = device_pread,
+    .pwrite = device_pwrite,
+    .sync = device_sync,
+    .stat = device_stat,
+    .ioctl = device_ioctl,
+};
+
+struct ntfs_device *ntfs_disk_device_new(struct disk *disk, const char *name)
+{
+    struct ntfs_disk *d = malloc(sizeof *d);
+    if (!d)
+        return NULL;
+    d->disk = disk;
+    d->pos = 0;
+    d->allowed = READS_ALLOWED;
+    for (size_t i = 0; i < BLOCKS; i++)
+        d->held[i] = BLOCK_NONE;
+    struct ntfs_device *dev = ntfs_device_alloc(name, 0, &device_ops, d);
+    if (!dev)
+        free(d);
+    return dev;
+}
+
+void ntfs_disk_device_free(struct ntfs_device *dev)
+{
+    free(dev->d_private);
+    dev->d_private = NULL;
+    ntfs_device_free(dev);
+}
+
+void ntfs_device_allow(struct ntfs_device *dev)
+{
+    disk_of(dev)->allowed = READS_ALLOWED;
+}

@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The NTFS volume driver: names, attributes and directories through libntfs-3g, read-only.
+ *
+ *     ntfs.c          open, lookup, getattr, readdir, link, statfs    ntfs-check.c    boot sector, log,
+ * hibernation ntfs-data.c     runlists, and reading without the lock          ntfs-reparse.c  links, devices,
+ * placeholders ntfs-xattr.c    streams and attributes as xattrs                ntfs-device.c   the library's
+ * view of the disk
+ *
+ * Inode numbers are MFT record numbers; VOLUME_ROOT stands for record 5, and the records below 16, which
+ * describe the file system itself, are neither listed nor found. A reference from a directory carries the
+ * sequence number of the record it means: one that disagrees is damage (a deleted file's name), as is a
+ * directory that doesn't know its parent, so that a hostile tree can't be endless.
+ *
+ * The library is told to match names exactly, as it is after a mount; only a look-up that found nothing is
+ * repeated without case. (Its caseless mode lower-cases every name that it lists.)
+ *
+ * The library trusts a volume not to make it run for ever: an index whose blocks refer to each other in a
+ * circle would. The device counts what one call reads and fails beyond a limit, see ntfs_lock(). */
+#include "ntfs.h"
+
+#include "../formats/checked.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <string.h>
+
+struct ntfs_file {
+    struct volume_file file; /* first */
+    struct ntfs_data data;
+};
+
+static struct ntfs_file *ntfs_file_of(struct volume_file *f)
+{
+    return (struct ntfs_file *)(void *)f;
+}
+
+void ntfs_lock(struct ntfs *v)
+{
+    pthread_mutex_lock(&v->lock);
+    ntfs_device_allow(v->lib->dev);
+}
+
+void ntfs_unlock(struct ntfs *v)
+{
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* ---- inodes and names ---- */
+
+/* A record that was opened: a base record? (Extension records belong to another inode.) */
+static int check_inode(ntfs_inode *ni)
+{
+    return ni->mrec->base_mft_record ? -EIO : 0;
+}
+
+int ntfs_get_inode(struct ntfs *v, uint64_t ino, ntfs_inode **ret)
+{
+    uint64_t mft = ino == VOLUME_ROOT ? FILE_root : ino;
+    if (mft != FILE_root && (mft < FILE_first_user || mft > MFT_REF_MASK_CPU))
+        return -ENOENT;
+    ntfs_inode *ni = ntfs_inode_open(v->lib, mft);
+    if (!ni)
+        return errno == ENOENT ? -ENOENT : ntfs_failed();
+    int r = check_inode(ni);
+    if (r < 0)
+        ntfs_inode_close(ni);
+    else
+        *ret = ni;
+    return r;
+}
+
+static int find_name(ntfs_inode *dir, const ntfschar *name, int len, uint64_t *ret_mref)
+{
+    uint64_t mref = ntfs_inode_lookup_by_name(dir, name, len);
+    if (mref == UINT64_MAX)
+        return errno == ENOENT ? -ENOENT : ntfs_failed();
+    if (MREF(mref) < FILE_first_user) /* metadata, the root itself */
+        return -ENOENT;
+    *ret_mref = mref;
+    return 0;
+}
+
+int ntfs_lookup_name(struct ntfs *v, ntfs_inode *dir, const char *name, uint64_t *ret_mref)
+{
+    if (!ntfs_is_dir(dir))
+        return -ENOTDIR;
+    ntfschar *ucs = NULL;
+    int len = ntfs_mbstoucs(name, &ucs), r;
+    if (len < 0 && errno == ENOMEM)
+        r = -ENOMEM;
+    else if (len > NTFS_MAX_NAME_LEN || (len < 0 && errno == ENAMETOOLONG))
+        r = -ENAMETOOLONG;
+    else if (len <= 0) /* not UTF-8: no name of NTFS */
+        r = -ENOENT;
+    else
+        r = find_name(dir, ucs, len, ret_mref);
+    if (r == -ENOENT && len > 0) {
+        NVolClearCaseSensitive(v->lib);
+        r = find_name(dir, ucs, len, ret_mref);
+        NVolSetCaseSensitive(v->lib);
+    }
+    free(ucs);
+    return r;
+}
+
+/* Calls fn for each $FILE_NAME until it returns nonzero, which is returned. */
+static int each_name(ntfs_inode *ni, int (*fn)(void *ctx, const FILE_NAME_ATTR *name), void *ctx)
+{
+    ntfs_attr_search_ctx *search = ntfs_attr_get_search_ctx(ni, NULL);
+    if (!search)
+        return ntfs_failed();
+    int r = 0;
+    while (!r && !ntfs_attr_lookup(AT_FILE_NAME, AT_UNNAMED, 0, CASE_SENSITIVE, 0, NULL, 0, search)) {
+        const ATTR_RECORD *a = search->attr;
+        size_t at = le16_to_cpu(a->value_offset), len = le32_to_cpu(a->value_length);
+        if (a->non_resident || len < sizeof(FILE_NAME_ATTR) || !range_inside(at, len, le32_to_cpu(a->length)))
+            r = -EIO;
+        else
+            r = fn(ctx, (const FILE_NAME_ATTR *)(const void *)((const uint8_t *)a + at));
+    }
+    if (!r && errno != ENOENT)
+        r = ntfs_failed();
+    ntfs_attr_put_search_ctx(search);
+    return r;
+}
+
+static int has_parent(void *ctx, const FILE_NAME_ATTR *name)
+{
+    return MREF_LE(name->parent_directory) == *(const uint64_t *)ctx;
+}
+
+/* Is the record what the directory's entry meant? */
+static int check_entry(struct ntfs *v, uint64_t dir_mft, uint64_t mref)
+{
+    ntfs_inode *ni;
+    int r = ntfs_get_inode(v, MREF(mref), &ni);
+    if (r < 0)
+        return r == -ENOENT ? -EIO : r;
+    if (MSEQNO(mref) && MSEQNO(mref) != le16_to_cpu(ni->mrec->sequence_number))
+        r = -EIO;
+    else if (ntfs_is_dir(ni)) {
+        r = each_name(ni, has_parent, &dir_mft);
+        r = r > 0 ? 0 : r < 0 ? r : -EIO;
+    }
+    ntfs_inode_close(ni);
+    return r;
+}
+
+static int ntfs_lookup(struct volume *volume, uint64_t dir, const char *name, uint64_t *ret_ino)
+{
+    struct ntfs *v = ntfs_of(volume);
+    ntfs_inode *ni;
+    uint64_t mref = 0, dir_mft = 0;
+    ntfs_lock(v);
+    int r = ntfs_get_inode(v, dir, &ni);
+    if (!r) {
+        dir_mft = ni->mft_no;
+        r = ntfs_lookup_name(v, ni, name, &mref);
+        ntfs_inode_close(ni);
+    }
+    if (!r)
+        r = check_entry(v, dir_mft, mref);
+    ntfs_unlock(v);
+    if (!r)
+        *ret_ino = MREF(mref);
+    return r;
+}
+
+/* ---- attributes ---- */
+
+/* NTFS counts 100 ns since 1601. */
+static struct timespec time_of(sle64 stored)
+{
+    const int64_t second = 10000000, unix_epoch = 11644473600;
+    int64_t t = (int64_t)le64_to_cpu(stored);
+    int64_t seconds = t / second, rest = t % second;
+    if (rest < 0) {
+        seconds--;
+        rest += second;
+    }
+    return (struct timespec){ .tv_sec = seconds - unix_epoch, .tv_nsec = rest * 100 };
+}
+
+static int count_name(void *ctx, const FILE_NAME_ATTR *name)
+{
+    *(nlink_t *)ctx += name->file_name_type != FILE_NAME_DOS;
+    return 0;
+}
+
+/* A directory's size is that of its index blocks; its links aren't counted (1: find must not guess by it). */
+static int dir_sizes(ntfs_inode *ni, struct volume_attr *ret)
+{
+    ret->nlink = 1;
+    ntfs_attr *na = ntfs_attr_open(ni, AT_INDEX_ALLOCATION, NTFS_INDEX_I30, 4);
+    if (!na)
+        return errno == ENOENT ? 0 : ntfs_failed();
+    ret->size = (uint64_t)na->data_size;
+    ret->allocated = (uint64_t)na->allocated_size;
+    ntfs_attr_close(na);
+    return (int64_t)ret->size < 0 || (int64_t)ret->allocated < 0 ? -EIO : 0;
+}
+
+static int file_sizes(struct ntfs *v, ntfs_inode *ni, const struct ntfs_special *s, struct volume_attr *ret)
+{
+    ret->nlink = le16_to_cpu(ni->mrec->link_count);
+    if (ret->nlink != 1) {
+        ret->nlink = 0;
+        int r = each_name(ni, count_name, &ret->nlink);
+        if (r < 0)
+            return r;
+    }
+    if (!S_ISREG(s->type))
+        return 0;
+    if (ni->data_size < 0 || ni->allocated_size < 0)
+        return -EIO;
+    ret->size = (uint64_t)ni->data_size;
+    ret->allocated = (uint64_t)ni->allocated_size;
+    /* No blocks would mean "a hole" to tar and cp, and what can't be read isn't one. */
+    if ((s->data_error || s->holes_elsewhere) && ret->allocated < ret->size)
+        ret->allocated = round_up(ret->size, (uint64_t)1 << v->cluster_shift);
+    return 0;
+}
+
+static int fill_attr(struct ntfs *v, ntfs_inode *ni, struct volume_attr *ret)
+{
+    struct ntfs_special s;
+    int r = ntfs_special_of(v, ni, &s);
+    if (r < 0)
+        return r;
+    *ret = (struct volume_attr){
+        .mode = s.type | 0777,
+        .rdev = s.rdev,
+        .atime = time_of(ni->last_access_time),
+        .mtime = time_of(ni->last_data_change_time),
+        .ctime = time_of(ni->last_mft_change_time),
+        .birth = time_of(ni->creation_time),
+    };
+    if (S_ISDIR(s.type))
+        return dir_sizes(ni, ret);
+    if (ni->flags & FILE_ATTR_READONLY && !S_ISLNK(s.type))
+        ret->mode &= ~(mode_t)0222;
+    r = file_sizes(v, ni, &s, ret);
+    if (!r && S_ISLNK(s.type)) {
+        char text[PATH_MAX];
+        size_t n;
+        enum link_style style;
+        if (!ntfs_link_text(v, ni, &s, text, sizeof text, &n, &style)) /* else readlink says why */
+            ret->size = n;
+    }
+    return r;
+}
+
+static int ntfs_getattr(struct volume *volume, uint64_t ino, struct volume_attr *ret)
+{
+    struct ntfs *v = ntfs_of(volume);
+    struct volume_attr attr;
+    ntfs_inode *ni;
+    ntfs_lock(v);
+    int r = ntfs_get_inode(v, ino, &ni);
+    if (!r) {
+        r = fill_attr(v, ni, &attr);
+        ntfs_inode_close(ni);
+    }
+    ntfs_unlock(v);
+    if (!r)
+        *ret = attr;
+    return r;
+}
+
+static int ntfs_readlink(struct volume *volume, uint64_t ino, char *buf, size_t size,
+                         enum link_style *ret_style)
+{
+    struct ntfs *v = ntfs_of(volume);
+    struct ntfs_special s;
+    ntfs_inode *ni;
+    size_t n;
+    ntfs_lock(v);
+    int r = ntfs_get_inode(v, ino, &ni);
+    if (!r) {
+        r = ntfs_special_of(v, ni, &s);
+        if (!r)
+            r = ntfs_link_text(v, ni, &s, buf, size, &n, ret_style);
+        ntfs_inode_close(ni);
+    }
+    ntfs_unlock(v);
+    return r;
+}
+
+/* ---- directories ---- */
+
+/* Entries are taken from the library in batches under the lock and handed out without it, so that `emit` may
+ * call back. The library names an entry's own place; the smallest step behind it continues with the next one.
+ */
+enum { BATCH_FIRST = 128, BATCH_MAX = 2048 }; /* entries */
+/* A bit for each index block: 8 GiB of index blocks of 4 KiB, which is more than 50 million names. */
+enum { INDEX_BITMAP_MAX = 2 << 20 };
+
+struct entry {
+    char *name; /* owned */
+    uint64_t ino, next;
+    mode_t type;
+};
+
+struct batch {
+    struct entry *entries;
+    size_t n, max;
+    int error;
+};
+
+static int take_entry(void *ctx, const ntfschar *ucs, const int len, const int name_type, const s64 pos,
+                      const MFT_REF mref, const unsigned dt_type)
+{
+    struct batch *b = ctx;
+    if (name_type == FILE_NAME_DOS || pos < 2 || MREF(mref) < FILE_first_user)
+        return 0; /* 8.3 names are found but not listed; "." and ".."; metadata */
+    if (b->n == b->max)
+        return 1;
+    char *name = NULL;
+    if (ntfs_ucstombs(ucs, len, &name, 0) < 0) {
+        free(name);
+        b->error = errno == ENOMEM ? -ENOMEM : 0;
+        return b->error ? -1 : 0;
+    }
+    if (!*name || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, "..")) {
+        free(name); /* can't be a name here */
+        return 0;
+    }
+    /* System files and reparse points may be something else: look at them to know. */
+    mode_t type = dt_type == NTFS_DT_REG ? S_IFREG : dt_type == NTFS_DT_DIR ? S_IFDIR : 0;
+    b->entries[b->n++] = (struct entry){ name, MREF(mref), (uint64_t)pos + 1, type };
+    return 0;
+}
+
+/* The library walks the index bitmap bit by bit, holes and all: its size must make sense first. */
+static int check_index(ntfs_inode *dir)
+{
+    ntfs_attr *na = ntfs_attr_open(dir, AT_BITMAP, NTFS_INDEX_I30, 4);
+    if (!na)
+        return errno == ENOENT ? 0 : ntfs_failed();
+    bool ok = na->data_size >= 0 && na->data_size <= INDEX_BITMAP_MAX;
+    ntfs_attr_close(na);
+    return ok ? 0 : -EIO;
+}
+
+/* Fills `b` from *pos on; *ret_end: there is nothing behind it. */
+static int fill_batch(struct ntfs *v, uint64_t dir, uint64_t cookie, struct batch *b, bool *ret_end)
+{
+    ntfs_inode *ni;
+    s64 pos = (s64)cookie;
+    ntfs_lock(v);
+    int r = ntfs_get_inode(v, dir, &ni);
+    if (!r) {
+        r = ntfs_is_dir(ni) ? check_index(ni) : -ENOTDIR;
+        if (!r && ntfs_readdir(ni, &pos, b, take_entry) && b->n < b->max)
+            r = b->error ? b->error : ntfs_failed();
+        ntfs_inode_close(ni);
+    }
+    ntfs_unlock(v);
+    *ret_end = b->n < b->max;
+    return r;
+}
+
+static void drop_entries(struct batch *b)
+{
+    while (b->n)
+        free(b->entries[--b->n].name);
+}
+
+static int ntfs_list(struct volume *volume, uint64_t dir, uint64_t cookie, volume_emit emit, void *ctx)
+{
+    if (cookie > INT64_MAX)
+        return -EINVAL;
+    struct batch b = { .max = BATCH_FIRST };
+    bool end = false, stopped = false;
+    int r = 0;
+    while (!r && !end && !stopped) {
+        struct entry *grown = realloc(b.entries, b.max * sizeof *grown);
+        if (!grown) {
+            r = -ENOMEM;
+            break;
+        }
+        b.entries = grown;
+        r = fill_batch(ntfs_of(volume), dir, cookie, &b, &end);
+        /* What was read before a damaged block is handed out; the next call meets the damage at once. */
+        if (r == -EIO && b.n) {
+            r = 0;
+            end = true;
+        }
+        for (size_t i = 0; !r && i < b.n && !stopped; i++) {
+            struct entry *e = &b.entries[i];
+            stopped = emit(ctx, e->name, e->ino, e->type, e->next);
+            cookie = e->next;
+        }
+        drop_entries(&b);
+        b.max = min_u64(b.max * 4, BATCH_MAX);
+    }
+    free(b.entries);
+    return r;
+}
+
+/* ---- files ---- */
+
+static int load_file(struct ntfs *v, ntfs_inode *ni, struct ntfs_data *ret)
+{
+    struct ntfs_special s;
+    int r = ntfs_special_of(v, ni, &s);
+    if (r < 0)
+        return r;
+    if (!S_ISREG(s.type))
+        return S_ISDIR(s.type) ? -EISDIR : -EINVAL;
+    if (s.data_error) { /* its $DATA says nothing: reads fail, but it can be opened and looked at */
+        *ret = (struct ntfs_data){ .ntfs = v, .error = s.data_error };
+        ret->size = ni->data_size > 0 ? (uint64_t)ni->data_size : 0;
+        return 0;
+    }
+    r = ntfs_data_load(v, ni, AT_DATA, AT_UNNAMED, 0, ret);
+    if (r == -ENODATA) /* a file without $DATA */
+        r = -EIO;
+    if (!r)
+        ret->holes_elsewhere = s.holes_elsewhere;
+    return r;
+}
+
+static int ntfs_open_file(struct volume *volume, uint64_t ino, struct volume_file **ret)
+{
+    struct ntfs *v = ntfs_of(volume);
+    struct ntfs_file *f = calloc(1, sizeof *f);
+    if (!f)
+        return -ENOMEM;
+    f->file.volume = volume;
+    ntfs_inode *ni;
+    ntfs_lock(v);
+    int r = ntfs_get_inode(v, ino, &ni);
+    if (!r) {
+        r = load_file(v, ni, &f->data);
+        ntfs_inode_close(ni);
+    }
+    ntfs_unlock(v);
+    if (r < 0)
+        free(f);
+    else
+        *ret = &f->file;
+    return r;
+}
+
+static int ntfs_read_file(struct volume_file *f, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+    return ntfs_data_read(&ntfs_file_of(f)->data, buf, len, off, ret_len);
+}
+
+static int ntfs_map_file(struct volume_file *f, uint64_t off, uint64_t len, struct extent *ret)
+{
+    const struct ntfs_data *d = &ntfs_file_of(f)->data;
+    return off < d->size && len ? ntfs_data_map(d, off, min_u64(len, d->size - off), ret) : -EINVAL;
+}
+
+static void ntfs_release_file(struct volume_file *f)
+{
+    ntfs_data_done(&ntfs_file_of(f)->data);
+    free(ntfs_file_of(f));
+}
+
+/* ---- the volume ---- */
+
+/* Clear bits of $Bitmap, which is read once. -1: it can't be. */
+static int64_t count_free(struct ntfs *v)
+{
+    struct ntfs_data d;
+    ntfs_lock(v);
+    ntfs_inode *ni = ntfs_inode_open(v->lib, FILE_Bitmap);
+    int r = ni ? ntfs_data_load(v, ni, AT_DATA, AT_UNNAMED, 0, &d) : -EIO;
+    if (ni)
+        ntfs_inode_close(ni);
+    ntfs_unlock(v);
+    if (r < 0)
+        return -1;
+    /* Not more than the disk has room for, whatever the volume says it has. */
+    uint64_t clusters = min_u64(v->clusters, v->disk->size >> v->cluster_shift), used = 0;
+    uint64_t bytes = min_u64(clusters / 8, d.size);
+    uint64_t words[8192];
+    for (uint64_t off = 0; !r && off < bytes; off += sizeof words) {
+        size_t n;
+        memset(words, 0, sizeof words);
+        r = ntfs_data_read(&d, words, min_u64(sizeof words, bytes - off), off, &n);
+        for (size_t i = 0; !r && i < sizeof words / sizeof *words; i++)
+            used += (unsigned)__builtin_popcountll(words[i]);
+    }
+    ntfs_data_done(&d);
+    return r < 0 ? -1 : (int64_t)(bytes * 8 - used);
+}
+
+static int ntfs_statfs(struct volume *volume, struct statvfs *ret)
+{
+    struct ntfs *v = ntfs_of(volume);
+    int64_t free_clusters = atomic_load(&v->free_clusters);
+    if (free_clusters < 0) {
+        free_clusters = count_free(v);
+        if (free_clusters < 0)
+            return -EIO;
+        atomic_store(&v->free_clusters, free_clusters);
+    }
+    *ret = (struct statvfs){
+        .f_bsize = (unsigned long)1 << v->cluster_shift,
+        .f_frsize = (unsigned long)1 << v->cluster_shift,
+        .f_blocks = v->clusters,
+        .f_bfree = (uint64_t)free_clusters,
+        .f_bavail = (uint64_t)free_clusters,
+        .f_files = v->records,
+        .f_namemax = NTFS_MAX_NAME_LEN,
+    };
+    return 0;
+}
+
+static void ntfs_close(struct volume *volume)
+{
+    struct ntfs *v = ntfs_of(volume);
+    if (v->lib)
+        ntfs_umount(v->lib, FALSE);
+    pthread_mutex_destroy(&v->lock);
+    notes_done(&v->volume.notes);
+    free(v);
+}
+
+static const struct volume_ops ntfs_ops = {
+    .lookup = ntfs_lookup,
+    .getattr = ntfs_getattr,
+    .readdir = ntfs_list,
+    .link = ntfs_readlink,
+    .open = ntfs_open_file,
+    .read = ntfs_read_file,
+    .map = ntfs_map_file,
+    .release = ntfs_release_file,
+    .listxattr = ntfs_listxattr,
+    .getxattr = ntfs_getxattr,
+    .statfs = ntfs_statfs,
+    .close = ntfs_close,
+};
+
+/* What the library keeps for the whole process. */
+static void init_library(void)
+{
+    ntfs_log_set_handler(ntfs_log_handler_null);
+    ntfs_log_set_levels(0);
+    ntfs_set_char_encoding("utf8");
+}
+
+static int mount_library(struct ntfs *v, const char *name, struct fault *fault)
+{
+    struct ntfs_device *dev = ntfs_disk_device_new(v->disk, name);
+    if (!dev)
+        return fault_in(fault, -ENOMEM, name, "out of memory");
+    v->lib = ntfs_device_mount(dev, NTFS_MNT_RDONLY);
+    if (!v->lib) {
+        int err = errno;
+        ntfs_disk_device_free(dev);
+        if (err == ENOMEM)
+            return fault_in(fault, -ENOMEM, name, "out of memory");
+        return fault_in(fault,
+                        err == EOPNOTSUPP ? -ENOTSUP
+                        : err == EIO      ? -EIO
+                                          : -EUCLEAN,
+                        name, "the NTFS volume can't be opened: %s", strerror(err));
+    }
+    ntfs_create_lru_caches(v->lib);
+    ntfs_set_shown_files(v->lib, FALSE, TRUE, FALSE);
+    v->cluster_shift = v->lib->cluster_size_bits;
+    v->clusters = (uint64_t)v->lib->nr_clusters;
+    v->records = (uint64_t)v->lib->mft_na->data_size >> v->lib->mft_record_size_bits;
+    return 0;
+}
+
+static int ntfs_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
+                     struct fault *fault)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_library);
+    struct ntfs *v = calloc(1, sizeof *v);
+    if (!v)
+        return fault_in(fault, -ENOMEM, name, "out of memory");
+    v->volume.ops = &ntfs_ops;
+    v->volume.caseless = true;
+    v->disk = disk;
+    v->cache = cache;
+    v->free_clusters = -1;
+    pthread_mutex_init(&v->lock, NULL);
+    int r = ntfs_check_boot(disk, name, &v->volume.notes, fault);
+    if (!r)
+        r = mount_library(v, name, fault);
+    if (r < 0) {
+        ntfs_close(&v->volume);
+        return r;
+    }
+    ntfs_check_state(v);
+    *ret = &v->volume;
+    return 0;
+}
+
+static const char *const ntfs_types[] = { "ntfs", NULL };
+
+const struct volume_driver ntfs_driver = { .name = "ntfs", .types = ntfs_types, .open = ntfs_open };

@@ -200,10 +200,13 @@ static void unknown_feature_is_named(void **state)
     struct opened o;
     image_new(&b);
     put_be64(b.p + 72, UINT64_C(1) << 40);
-    put_be32(b.p + 112, 0x6803f857);
-    put_be32(b.p + 116, 96);
-    memcpy(b.p + 120, "\0\x05other", 7);
-    memcpy(b.p + 168, "\0\x28time travel", 13);
+    put_be32(b.p + 112, 0x12345678);
+    put_be32(b.p + 116, 3); /* padded to 8 */
+    put_be32(b.p + 128, 0x6803f857);
+    put_be32(b.p + 132, 144);
+    memcpy(b.p + 136, "\0\x05other", 7);
+    memcpy(b.p + 184, "\x01\x28not this one", 14);
+    memcpy(b.p + 232, "\0\x28time travel", 13);
     assert_int_equal(open_bytes(&o, b.p, b.n), -ENOTSUP);
     assert_non_null(strstr(o.fault.what, "\"time travel\" (incompatible bit 40)"));
     close_opened(&o);
@@ -311,7 +314,8 @@ static const struct entry_case entry_cases[] = {
     { "subclusters, none", EXT(16), 0, 0, 0, { .kind = QCOW2_UNALLOCATED } },
     { "subclusters, all", EXT(16), 0x8000000000050000, 0xffffffff, 0, { .kind = QCOW2_PLAIN, .host = 0x50000,
       .alloc = UINT32_MAX } },
-    { "subclusters, zeros", EXT(16), 0, UINT64_C(0xffffffff) << 32, 0, { .kind = QCOW2_ZERO, .zero = UINT32_MAX } },
+    { "subclusters, zeros", EXT(16), 0, UINT64_C(0xffffffff) << 32, 0,
+      { .kind = QCOW2_ZERO, .zero = UINT32_MAX } },
     { "subclusters, some", EXT(16), 0x8000000000050000, 0x0000001000000002, 0, { .kind = QCOW2_MIXED,
       .host = 0x50000, .alloc = 2, .zero = 16 } },
     { "subclusters without a place", EXT(16), 0, 2, -EUCLEAN, { 0 } },
@@ -429,6 +433,27 @@ static void cut_anywhere_never_lies(void **state)
     assert_true(unread > 0); /* the compressed stream, whose length only its bytes tell */
 }
 
+/* What the guest can't see of the last cluster may be missing; QEMU leaves it out. */
+static void file_may_end_with_the_disk(void **state)
+{
+    (void)state;
+    struct image_bytes b;
+    struct opened o;
+    uint8_t data[100], got[100];
+    fill(data, sizeof data, 9);
+    image_new(&b);
+    image_entry(&b, 20, image_append(&b, data, sizeof data));
+    assert_int_equal(open_bytes(&o, b.p, b.n), 0);
+    assert_int_equal(disk_pread(o.layer.disk, got, sizeof got, 20 * C), 0);
+    assert_memory_equal(got, data, sizeof data);
+    close_opened(&o);
+    assert_int_equal(open_bytes(&o, b.p, b.n - 1), -ENODATA);
+    close_opened(&o);
+    image_entry(&b, 19, AT_DATA); /* any other cluster must be whole */
+    assert_int_equal(open_bytes(&o, b.p, b.n), -ENODATA);
+    close_opened(&o);
+}
+
 struct damage_case {
     const char *name;
     unsigned offset;
@@ -447,6 +472,7 @@ static void damaged_tables_are_refused(void **state)
         { "L2 entry, reserved bits", AT_L2 + 8, AT_DATA | 2, -EUCLEAN, AT_L2 + 8 },
         { "L2 entry past the end", AT_L2 + 8, UINT64_C(1) << 40, -ENODATA, 0 },
         { "compressed past the end", AT_L2 + 8, UINT64_C(1) << 62 | 1 << 20, -ENODATA, 0 },
+        { "compressed, a sector short", AT_L2 + 8, UINT64_C(3) << 61 | (AT_DATA + 5 * C), -ENODATA, 0 },
     };
     struct image_bytes b;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -544,6 +570,41 @@ static void large_l1_in_pieces(void **state)
     free(p);
 }
 
+/* L2 tables of more than one piece: clusters of 128 KiB. */
+static void large_l2_in_pieces(void **state)
+{
+    (void)state;
+    enum { LARGE = 128 << 10, ENTRIES = LARGE / 8, L1 = LARGE, L2 = 2 * LARGE, DATA = 3 * LARGE };
+    static const unsigned at[] = { 0, ENTRIES / 2 - 1, ENTRIES / 2, ENTRIES - 1 };
+    uint8_t *p = calloc(1, DATA + 4 * LARGE), *got = malloc(LARGE);
+    struct image_bytes b;
+    struct opened o;
+    struct extent e;
+    image_new(&b);
+    memcpy(p, b.p, C);
+    put_be32(p + 20, 17);
+    put_be64(p + 24, (uint64_t)ENTRIES * LARGE);
+    put_be64(p + 40, L1);
+    memset(p + 48, 0, 12);
+    put_be64(p + L1, L2);
+    for (unsigned i = 0; i < 4; i++) {
+        put_be64(p + L2 + at[i] * 8, DATA + i * LARGE);
+        memset(p + DATA + i * LARGE, 'a' + i, LARGE);
+    }
+    assert_int_equal(open_bytes(&o, p, DATA + 4 * LARGE), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(disk_pread(o.layer.disk, got, LARGE, (uint64_t)at[i] * LARGE), 0);
+        assert_memory_equal(got, p + DATA + i * LARGE, LARGE);
+    }
+    assert_int_equal(disk_map_joined(o.layer.disk, LARGE, UINT64_MAX, &e), 0);
+    assert_int_equal(e.length, (uint64_t)(at[1] - 1) * LARGE);
+    assert_int_equal(disk_map_joined(o.layer.disk, (uint64_t)at[1] * LARGE, UINT64_MAX, &e), 0);
+    assert_int_equal(e.length, 2 * LARGE);
+    close_opened(&o);
+    free(p);
+    free(got);
+}
+
 static int detect(const struct image_bytes *b, const char *name, const char **ret)
 {
     struct file *f;
@@ -586,11 +647,13 @@ int main(void)
         cmocka_unit_test(subclusters_run),
         cmocka_unit_test(every_kind_is_mapped_and_read),
         cmocka_unit_test(cut_anywhere_never_lies),
+        cmocka_unit_test(file_may_end_with_the_disk),
         cmocka_unit_test(damaged_tables_are_refused),
         cmocka_unit_test(damaged_stream_is_an_error),
         cmocka_unit_test(refcounts_past_the_end_are_noted),
         cmocka_unit_test(corrupt_bit_is_noted),
         cmocka_unit_test(large_l1_in_pieces),
+        cmocka_unit_test(large_l2_in_pieces),
         cmocka_unit_test(detection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

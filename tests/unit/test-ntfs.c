@@ -588,17 +588,40 @@ static void walk_all(struct memory_disk *d)
     volume_close(w.v);
 }
 
-/* Changes a few bytes of what isn't all zeros or 0xff, mostly of MFT records and index blocks. */
-static void mutate(uint8_t *b, unsigned *seed)
+/* Where to change something: half of the time in the first MFT records (metadata and the odd files of the
+ * sample), else in any MFT record or index block, now and then anywhere. */
+static size_t mutation_place(unsigned *seed)
 {
-    static const uint8_t odd[] = { 0, 1, 0x7f, 0x80, 0xff };
-    for (int i = 1 + rand_r(seed) % 4; i; i--) {
-        size_t off;
+    size_t off, mft = (size_t)sample[0x30] * 4096;
+    if (rand_r(seed) % 2)
+        off = mft + (size_t)(rand_r(seed) % 120) * 1024;
+    else
         do
             off = ((size_t)rand_r(seed) << 8 ^ (size_t)rand_r(seed)) % SAMPLE_SIZE & ~(size_t)1023;
-        while (memcmp(b + off, "FILE", 4) && memcmp(b + off, "INDX", 4) && rand_r(seed) % 2000);
-        off += (size_t)rand_r(seed) % (rand_r(seed) % 2 ? 0x200 : 1024);
-        b[off] = rand_r(seed) % 2 ? odd[rand_r(seed) % 5] : (uint8_t)rand_r(seed);
+        while (memcmp(sample + off, "FILE", 4) && memcmp(sample + off, "INDX", 4) && rand_r(seed) % 2000);
+    return off + (size_t)rand_r(seed) % (rand_r(seed) % 4 ? 0x200 : 1016);
+}
+
+static void mutate(uint8_t *b, unsigned *seed)
+{
+    static const uint64_t odd[] = { 0,       1,        0x7f,       0x80,       0xff,     0xffff,
+                                    1 << 20, 1u << 31, 1ull << 33, 1ull << 48, INT64_MAX };
+    for (int i = 1 + rand_r(seed) % 4; i; i--) {
+        size_t off = mutation_place(seed);
+        uint64_t value = odd[(size_t)rand_r(seed) % (sizeof odd / sizeof *odd)];
+        switch (rand_r(seed) % 4) {
+        case 0:
+            b[off] = (uint8_t)rand_r(seed);
+            break;
+        case 1:
+            b[off] ^= (uint8_t)(1 << rand_r(seed) % 8);
+            break;
+        case 2:
+            put_le32(b + (off & ~(size_t)3), (uint32_t)value);
+            break;
+        default:
+            put_le64(b + (off & ~(size_t)7), value);
+        }
     }
 }
 

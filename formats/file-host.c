@@ -219,6 +219,46 @@ int file_open_source(const char *path, const struct trust *trust, struct file **
     return host_from_path_fd(path_fd, real, path, trust, ret, fault);
 }
 
+/* Who names a file, as what, and how: for messages. */
+struct referral {
+    const char *from, *role, *name;
+};
+
+/* Opens a path that came from elsewhere than the user, if it leads to a trusted place. */
+static int open_confined(const char *path, const struct referral *by, const struct trust *trust,
+                         struct file **ret, struct fault *fault)
+{
+    _cleanup_close_ int path_fd = open(path, O_PATH | O_CLOEXEC);
+    if (path_fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return fault_in(fault, -ENOENT, by->from, "the %s \"%s\" is missing", by->role, by->name);
+    if (path_fd < 0)
+        return fault_in(fault, -errno, by->from, "the %s \"%s\" can't be opened: %s", by->role, by->name,
+                        strerror(errno));
+    _cleanup_free_ char *real = fd_path(path_fd);
+    if (!real)
+        return fault_in(fault, -EIO, by->from,
+                        "the place of the %s \"%s\" can't be found out: is /proc mounted?", by->role,
+                        by->name);
+    if (!trust_covers(trust, real)) {
+        fault_in(fault, -EPERM, by->from, "the %s \"%s\" lies outside the source's directory", by->role,
+                 real);
+        return fault_hint(fault, -EPERM, "-o trust=DIR allows a directory that you trust");
+    }
+    return host_from_path_fd(path_fd, real, path, trust, ret, fault);
+}
+
+int file_open_inside(const char *dir, const char *name, const struct trust *trust, struct file **ret,
+                     struct fault *fault)
+{
+    _cleanup_free_ char *path = NULL;
+    size_t n = strlen(dir);
+    if (asprintf(&path, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name) < 0) {
+        path = NULL;
+        return fault_in(fault, -ENOMEM, dir, "out of memory");
+    }
+    return open_confined(path, &(struct referral){ dir, "file", name }, trust, ret, fault);
+}
+
 static int host_open_ref(struct file *f, const char *role, const char *name, struct file **ret,
                          struct fault *fault)
 {
@@ -231,19 +271,5 @@ static int host_open_ref(struct file *f, const char *role, const char *name, str
         path = NULL;
         return fault_in(fault, -ENOMEM, f->name, "out of memory");
     }
-    _cleanup_close_ int path_fd = open(path, O_PATH | O_CLOEXEC);
-    if (path_fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return fault_in(fault, -ENOENT, f->name, "the %s \"%s\" is missing", role, name);
-    if (path_fd < 0)
-        return fault_in(fault, -errno, f->name, "the %s \"%s\" can't be opened: %s", role, name,
-                        strerror(errno));
-    _cleanup_free_ char *real = fd_path(path_fd);
-    if (!real)
-        return fault_in(fault, -EIO, f->name,
-                        "the place of the %s \"%s\" can't be found out: is /proc mounted?", role, name);
-    if (!trust_covers(h->trust, real)) {
-        fault_in(fault, -EPERM, f->name, "the %s \"%s\" lies outside the source's directory", role, real);
-        return fault_hint(fault, -EPERM, "-o trust=DIR allows a directory that you trust");
-    }
-    return host_from_path_fd(path_fd, real, path, h->trust, ret, fault);
+    return open_confined(path, &(struct referral){ f->name, role, name }, h->trust, ret, fault);
 }

@@ -61,6 +61,11 @@ struct file {
  * A block device can refer to nothing. EISDIR for a directory, EMEDIUMTYPE for anything else. */
 int file_open_source(const char *path, const struct trust *trust, struct file **ret, struct fault *fault);
 
+/* Opens a file that was found in the user's directory `dir`: it may be a link, so unlike a SOURCE it must lie
+ * in a trusted place. Errors as file_open_ref(). */
+int file_open_inside(const char *dir, const char *name, const struct trust *trust, struct file **ret,
+                     struct fault *fault);
+
 /* A part of a file as a file of its own (a tar's member). Takes its own reference of `parent`. References are
  * opened by `open_ref` with `ctx`, or refused when it is NULL. `name` is copied. */
 typedef int (*file_open_ref_fn)(void *ctx, struct file *from, const char *role, const char *name,

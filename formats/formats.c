@@ -5,9 +5,11 @@
 
 #include <string.h>
 
+extern const struct format qcow2_format;
 extern const struct format raw_format;
 
 const struct format *const formats[] = {
+    &qcow2_format,
     &raw_format,
     NULL,
 };

@@ -82,8 +82,8 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
-        { ".vhdx", "VHDX" }, { ".avhdx", "VHDX" }, { ".vhd", "VHD" },
-        { ".avhd", "VHD" },  { ".vdi", "VDI" },    { ".ova", "OVA" },
+        { ".vhdx", "VHDX" }, { ".avhdx", "VHDX" }, { ".vhd", "VHD" }, { ".avhd", "VHD" },
+        { ".vdi", "VDI" },   { ".ova", "OVA" },    { ".ovf", "OVF" },
     };
     for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
         if (has_suffix(name, suffix[i][0]))
@@ -203,6 +203,7 @@ static int builder_add(struct chain_builder *b, struct file *file, const struct 
         return r;
     layer.info.format = format->name;
     layer.info.file = strdup(file->name);
+    layer.info.mtime = file->id.mtime;
     b->files[b->n] = file_ref(file);
     b->disks[b->n] = layer.disk;
     b->infos[b->n] = layer.info;

@@ -43,6 +43,7 @@ struct layer_info {
     uint64_t virtual_size; /* bytes */
     uint64_t file_size;    /* bytes of all its files */
     uint32_t block_size;   /* allocation unit in bytes; 0: none */
+    struct timespec mtime; /* of `file`; filled in by the caller, like `file` */
     struct notes notes;
 };
 
@@ -62,7 +63,7 @@ void backing_done(struct backing *b);
 struct layer {
     struct disk *disk; /* HOLE means: ask the layer below */
     struct backing backing;
-    struct layer_info info; /* `format` and `file` are filled in by the caller */
+    struct layer_info info; /* `format`, `file` and `mtime` are filled in by the caller */
 };
 
 struct format {

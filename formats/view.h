@@ -9,7 +9,8 @@
  *   SEGMENT_BYTES   constant bytes, kept (headers: a few hundred bytes, padded by the engine with zeros)
  *   SEGMENT_TABLE   computed by a function for any range of it (allocation tables)
  *   SEGMENT_DISK    the disk's bytes from a disk offset on, zeros past its end
- *   SEGMENT_BLOCKS  the allocated blocks of the block map one after the other (dynamic formats): rank/select
+ *   SEGMENT_BLOCKS  the allocated blocks of the block map one after the other (dynamic formats): rank/select;
+ *                   zeros past the disk's end
  *   SEGMENT_ZERO    zeros
  *
  * All calls on an open view may run in parallel; an open view is immutable. */
@@ -38,7 +39,8 @@ struct layout {
     size_t n;
     struct segment segment[VIEW_MAX_SEGMENTS];
     struct blockmap *blocks; /* owned; of formats with blocks */
-    uint64_t block_size;     /* of the view's blocks; 0: none */
+    uint64_t block_size;     /* of the view's blocks: that of `blocks`; 0: none */
+    uint32_t block_head;     /* bytes of ones before each block of SEGMENT_BLOCKS (VHD's sector bitmaps) */
     void *private;           /* of the format, freed with free() */
 };
 
@@ -47,12 +49,16 @@ struct view_source {
     uint8_t
         id[32]; /* what identifiers are derived from: a digest of what the disk is; equal disks, equal id */
     unsigned sector_size; /* logical, 512 or 4096 */
+    /* What view_survey made of the disk, for all its views; needed while they are opened only. NULL:
+     * view_open walks the disk's map itself. */
+    const struct blockmap *survey;
 };
 
 struct view_format {
     const char *file_name; /* "disk.vhdx" */
     const char *name;      /* "vhdx", for info.json */
-    /* Works out the layout; on failure leaves nothing. -EFBIG: the format can't hold a disk of this size. */
+    /* Works out the layout with the functions below; `ret` comes zeroed, and on failure the caller frees what
+     * is in it. src->survey is there. -EFBIG: the format can't hold a disk of this size. */
     int (*layout)(const struct view_source *src, struct layout *ret, struct fault *fault);
 };
 
@@ -63,24 +69,47 @@ struct view {
     const struct view_format *format;
     struct disk *disk; /* not owned */
     struct layout layout;
-    uint64_t allocated; /* bytes that aren't holes, for st_blocks */
+    uint64_t allocated; /* bytes that view_map calls DATA, for st_blocks; an upper bound where the disk's map
+                           is damaged */
 };
 
-/* Walks the disk's map once. The disk must outlive the view. */
+/* ---- for fs/ ---- */
+
+/* One walk over the disk's map that serves all its views: pass it as view_source.survey, and free it with
+ * blockmap_free when they are open. A damaged map is no error (see blockmap.h). -ENOMEM. */
+int view_survey(struct disk *disk, struct blockmap **ret);
+
+/* The disk must outlive the view. */
 int view_open(const struct view_format *format, const struct view_source *src, struct view **ret,
               struct fault *fault);
 void view_close(struct view *v);
+DEFINE_CLEANUP(struct view *, view_close)
 
-/* All or nothing within [0, layout.size); -EIO when the disk's data can't be read. */
+/* All or nothing within [0, layout.size), else -EINVAL; -EIO when the disk's data can't be read. */
 int view_pread(struct view *v, void *buf, size_t len, uint64_t off);
-/* DATA or HOLE at off (< size), at most len bytes; holes are what lseek(SEEK_HOLE) may skip: they read as
- * zeros. Adjacent extents of one kind are joined, up to `len`. */
+/* DATA or HOLE at off (< size, else -EINVAL), at most len bytes; holes are what lseek(SEEK_HOLE) may skip:
+ * they read as zeros. Adjacent extents of one kind are joined, up to `len`. Where the disk's map can't be
+ * read it answers DATA, so that a reader goes there and gets EIO. */
 int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret);
-/* Read-ahead hint: starts the disk's prefetch for what lies behind this range of the view. */
+/* Read-ahead hint: starts the disk's prefetch for this range of the view. Never waits for data. */
 void view_prefetch(struct view *v, uint64_t off, uint64_t len);
 
 /* The identity of a disk for view_source.id: SHA-256 over its size, its links' ids and its first 64 KiB
  * (where the partition table's own identifiers are). What can't be read is left out. */
 struct image;
 void view_identity(const struct image *image, uint8_t ret[32]);
+
+/* ---- for layouts ---- */
+
+/* Size of the disk in a view: whole sectors. UINT64_MAX: too large for any. */
+uint64_t view_disk_size(const struct view_source *src);
+
+/* Appends a segment and returns it; its length counts at once. A length of 0 is fine. */
+struct segment *layout_add(struct layout *l, enum segment_kind kind, uint64_t length);
+/* Appends a SEGMENT_BYTES; *ret are n (<= length) bytes of zeros to be filled in, owned by the layout.
+ * -ENOMEM. */
+int layout_add_bytes(struct layout *l, uint64_t length, size_t n, uint8_t **ret);
+/* Fills in blocks and block_size: the survey in blocks of this size (a power of two). -EFBIG for more than
+ * BLOCKMAP_MAX_BLOCKS, -ENOMEM. */
+int layout_set_blocks(struct layout *l, const struct view_source *src, uint64_t block_size);
 #endif

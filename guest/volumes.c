@@ -5,9 +5,10 @@
 
 #include <string.h>
 
-extern const struct volume_driver ntfs_driver;
+extern const struct volume_driver ext_driver, fat_driver, ntfs_driver;
 
 const struct volume_driver *const volume_drivers[] = {
+    &fat_driver,
     &ntfs_driver,
     NULL,
 };

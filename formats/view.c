@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The engine of all views.
+ *
+ * Every question about a view is answered piece by piece: piece_at() says for a place of the view what bytes
+ * begin there and how far that holds. Reading fills pieces, mapping names their kinds, prefetch passes on
+ * those of the disk, and so the three can't disagree.
+ *
+ *     view     | header | table | 0 |  block 0   |  block 1   |  block 2   |
+ *     pieces   |BYTES|0.|TABLE  | 0 |  DISK at select(0), and on through |
+ *                                     all blocks that follow each other in the disk too
+ *
+ * A piece of the disk is as long as the run of adjacent blocks, so a large read becomes one disk_pread, and a
+ * hole of the disk within allocated blocks stays a hole of the view.
+ *
+ * st_blocks must be the sum of what view_map calls DATA. The blocks of a dynamic view hold all the disk's
+ * data by definition, and so does a whole disk in a fixed one; that sum comes from the survey, and nothing is
+ * walked again. */
+#include "view.h"
+#include "bytes.h"
+#include "checked.h"
+#include "image.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <nettle/sha2.h>
+#include <string.h>
+
+enum { PAGE = 4096 }; /* holes begin on these within what we generate: finer ones serve nobody */
+
+enum piece_kind { PIECE_ZERO, PIECE_ONES, PIECE_BYTES, PIECE_TABLE, PIECE_DISK };
+
+struct piece {
+    enum piece_kind kind;
+    uint64_t length; /* never 0 */
+    uint64_t at;     /* DISK: in the disk; BYTES and TABLE: in the segment */
+};
+
+/* ---- layouts ---- */
+
+struct segment *layout_add(struct layout *l, enum segment_kind kind, uint64_t length)
+{
+    assert(l->n < VIEW_MAX_SEGMENTS && length <= UINT64_MAX - l->size);
+    struct segment *s = &l->segment[l->n++];
+    *s = (struct segment){ .start = l->size, .length = length, .kind = kind };
+    l->size += length;
+    return s;
+}
+
+int layout_add_bytes(struct layout *l, uint64_t length, size_t n, uint8_t **ret)
+{
+    assert(n <= length);
+    size_t kept = (size_t)min_u64(round_up(n, PAGE), length);
+    uint8_t *bytes = calloc(1, kept);
+    if (!bytes)
+        return -ENOMEM;
+    struct segment *s = layout_add(l, SEGMENT_BYTES, length);
+    s->bytes = bytes;
+    s->n_bytes = kept;
+    *ret = bytes;
+    return 0;
+}
+
+int layout_set_blocks(struct layout *l, const struct view_source *src, uint64_t block_size)
+{
+    l->block_size = block_size;
+    if (block_size < blockmap_block_size(src->survey))
+        return blockmap_build(src->disk, block_size, &l->blocks);
+    return blockmap_coarsen(src->survey, block_size, &l->blocks);
+}
+
+static void layout_done(struct layout *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->segment[i].bytes);
+    blockmap_free(l->blocks);
+    free(l->private);
+}
+
+uint64_t view_disk_size(const struct view_source *src)
+{
+    return round_up(src->disk->size, src->sector_size);
+}
+
+/* ---- pieces ---- */
+
+/* The disk's bytes from `at` on, which may begin or end past its end. */
+static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t length)
+{
+    if (at >= v->disk->size)
+        return (struct piece){ .kind = PIECE_ZERO, .length = length };
+    return (struct piece){ .kind = PIECE_DISK, .length = min_u64(length, v->disk->size - at), .at = at };
+}
+
+/* `off` counts from the start of the segment of blocks, each of which has its head before it. */
+static struct piece blocks_piece(const struct view *v, uint64_t off)
+{
+    const struct layout *l = &v->layout;
+    uint64_t stride = l->block_head + l->block_size;
+    uint64_t within = off % stride;
+    if (within < l->block_head)
+        return (struct piece){ .kind = PIECE_ONES, .length = l->block_head - within };
+    within -= l->block_head;
+    uint64_t block = blockmap_select(l->blocks, off / stride);
+    uint64_t run = l->block_head ? 1 : blockmap_run(l->blocks, block);
+    return disk_piece(v, block * l->block_size + within, run * l->block_size - within);
+}
+
+static struct piece segment_piece(const struct view *v, const struct segment *s, uint64_t off)
+{
+    switch (s->kind) {
+    case SEGMENT_BYTES:
+        if (off < s->n_bytes)
+            return (struct piece){ .kind = PIECE_BYTES, .length = s->n_bytes - off, .at = off };
+        break;
+    case SEGMENT_TABLE:
+        return (struct piece){ .kind = PIECE_TABLE, .length = s->length - off, .at = off };
+    case SEGMENT_DISK:
+        return disk_piece(v, s->disk_offset + off, s->length - off);
+    case SEGMENT_BLOCKS:
+        return blocks_piece(v, off);
+    case SEGMENT_ZERO:
+        break;
+    }
+    return (struct piece){ .kind = PIECE_ZERO, .length = s->length - off };
+}
+
+/* What lies at off (< size), at most len bytes; *ret_segment is where. */
+static struct piece piece_at(const struct view *v, uint64_t off, uint64_t len,
+                             const struct segment **ret_segment)
+{
+    const struct segment *s = v->layout.segment;
+    while (off - s->start >= s->length)
+        s++;
+    uint64_t within = off - s->start;
+    struct piece p = segment_piece(v, s, within);
+    p.length = min_u64(p.length, min_u64(len, s->length - within));
+    assert(p.length);
+    *ret_segment = s;
+    return p;
+}
+
+/* ---- open ---- */
+
+/* Data of a part of the disk, in bytes, as view_map would count it. */
+static int data_within(struct disk *d, uint64_t off, uint64_t length, uint64_t *ret)
+{
+    uint64_t end = off < d->size ? off + min_u64(length, d->size - off) : off;
+    uint64_t sum = 0, skip = MAP_SKIP;
+    struct extent e;
+    for (; off < end; off += e.length) {
+        int r = map_or_data(d, off, end - off, &skip, &e);
+        if (r < 0)
+            return r;
+        if (e.kind == EXTENT_DATA)
+            sum += e.length;
+    }
+    *ret = sum;
+    return 0;
+}
+
+static int segment_allocated(const struct view *v, const struct segment *s, const struct blockmap *survey,
+                             uint64_t *ret)
+{
+    *ret = 0;
+    switch (s->kind) {
+    case SEGMENT_BYTES:
+        *ret = s->n_bytes;
+        break;
+    case SEGMENT_TABLE:
+        *ret = s->length;
+        break;
+    case SEGMENT_DISK:
+        if (s->disk_offset || s->length < v->disk->size)
+            return data_within(v->disk, s->disk_offset, s->length, ret);
+        *ret = blockmap_data(survey);
+        break;
+    case SEGMENT_BLOCKS:
+        *ret = blockmap_data(survey) + blockmap_allocated(v->layout.blocks) * v->layout.block_head;
+        break;
+    case SEGMENT_ZERO:
+        break;
+    }
+    return 0;
+}
+
+static int count_allocated(struct view *v, const struct blockmap *survey)
+{
+    for (size_t i = 0; i < v->layout.n; i++) {
+        uint64_t n;
+        int r = segment_allocated(v, &v->layout.segment[i], survey, &n);
+        if (r < 0)
+            return r;
+        v->allocated += n;
+    }
+    return 0;
+}
+
+int view_survey(struct disk *disk, struct blockmap **ret)
+{
+    /* 64 KiB is the smallest block that a view has (a cluster, a grain); larger ones on disks over 16 TiB,
+     * where views have larger blocks too. */
+    uint64_t block_size = MAP_SKIP;
+    while (div_up(disk->size, block_size) > BLOCKMAP_MAX_BLOCKS)
+        block_size *= 2;
+    return blockmap_build(disk, block_size, ret);
+}
+
+static int view_make(struct view *v, const struct view_source *src, struct fault *fault)
+{
+    int r = v->format->layout(src, &v->layout, fault);
+    if (r < 0)
+        return r;
+    if (v->layout.size > INT64_MAX) /* of off_t */
+        return fault_in(fault, -EFBIG, "", "the view would be larger than a file can be");
+    return count_allocated(v, src->survey);
+}
+
+int view_open(const struct view_format *format, const struct view_source *src, struct view **ret,
+              struct fault *fault)
+{
+    struct view_source own = *src;
+    _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
+    _cleanup_(view_closep) struct view *v = calloc(1, sizeof *v);
+    int r = v ? 0 : -ENOMEM;
+    if (!r && src->disk->size > INT64_MAX)
+        return fault_in(fault, -EFBIG, "", "the disk is larger than a file can be");
+    if (!r && !own.survey) {
+        r = view_survey(own.disk, &survey);
+        own.survey = survey;
+    }
+    if (!r) {
+        v->format = format;
+        v->disk = own.disk;
+        r = view_make(v, &own, fault);
+    }
+    if (r < 0)
+        return fault_in(fault, r, "", "the view can't be made: %s", strerror(-r));
+    *ret = TAKE_PTR(v);
+    return 0;
+}
+
+void view_close(struct view *v)
+{
+    if (!v)
+        return;
+    layout_done(&v->layout);
+    free(v);
+}
+
+/* ---- reading ---- */
+
+/* len <= the piece's length */
+static int read_piece(struct view *v, const struct segment *s, const struct piece *p, void *buf, size_t len)
+{
+    switch (p->kind) {
+    case PIECE_ZERO:
+        memset(buf, 0, len);
+        break;
+    case PIECE_ONES:
+        memset(buf, 0xff, len);
+        break;
+    case PIECE_BYTES:
+        memcpy(buf, s->bytes + p->at, len);
+        break;
+    case PIECE_TABLE:
+        s->table(v, buf, len, p->at);
+        break;
+    case PIECE_DISK:
+        return disk_pread(v->disk, buf, len, p->at);
+    }
+    return 0;
+}
+
+int view_pread(struct view *v, void *buf, size_t len, uint64_t off)
+{
+    if (!range_inside(off, len, v->layout.size))
+        return -EINVAL;
+    uint8_t *out = buf;
+    while (len) {
+        const struct segment *s;
+        struct piece p = piece_at(v, off, len, &s);
+        size_t n = (size_t)p.length; /* <= len */
+        int r = read_piece(v, s, &p, out, n);
+        if (r < 0)
+            return r;
+        out += n;
+        off += n;
+        len -= n;
+    }
+    return 0;
+}
+
+/* The kind of the first bytes of the range, and for how many it holds at least. */
+static int map_once(struct view *v, uint64_t off, uint64_t len, uint64_t *skip, struct extent *ret)
+{
+    const struct segment *s;
+    struct piece p = piece_at(v, off, len, &s);
+    *ret = (struct extent){ .length = p.length, .kind = EXTENT_DATA };
+    if (p.kind == PIECE_ZERO)
+        ret->kind = EXTENT_HOLE;
+    if (p.kind != PIECE_DISK)
+        return 0;
+    struct extent e;
+    int r = map_or_data(v->disk, p.at, p.length, skip, &e);
+    if (r < 0)
+        return r;
+    ret->length = e.length;
+    ret->kind = e.kind == EXTENT_DATA ? EXTENT_DATA : EXTENT_HOLE;
+    return 0;
+}
+
+int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret)
+{
+    if (off >= v->layout.size || !len)
+        return -EINVAL;
+    len = min_u64(len, v->layout.size - off);
+    uint64_t skip = MAP_SKIP;
+    struct extent e;
+    int r = map_once(v, off, len, &skip, &e);
+    if (r < 0)
+        return r;
+    while (e.length < len) {
+        struct extent next;
+        /* an error further on is for whoever asks there */
+        if (map_once(v, off + e.length, len - e.length, &skip, &next) < 0 || next.kind != e.kind)
+            break;
+        e.length += next.length;
+    }
+    *ret = e;
+    return 0;
+}
+
+void view_prefetch(struct view *v, uint64_t off, uint64_t len)
+{
+    uint64_t end = off < v->layout.size ? off + min_u64(len, v->layout.size - off) : off;
+    while (off < end) {
+        const struct segment *s;
+        struct piece p = piece_at(v, off, end - off, &s);
+        if (p.kind == PIECE_DISK)
+            disk_prefetch(v->disk, p.at, p.length);
+        off += p.length;
+    }
+}
+
+/* ---- identity ---- */
+
+enum { IDENTITY_HEAD = 65536, IDENTITY_STEP = 4096 };
+
+void view_identity(const struct image *image, uint8_t ret[32])
+{
+    struct sha256_ctx ctx;
+    uint8_t buf[IDENTITY_STEP];
+    sha256_init(&ctx);
+    put_le64(buf, image->disk->size);
+    sha256_update(&ctx, 8, buf);
+    for (size_t i = 0; i < image->n_layers; i++) {
+        const char *id = image->layers[i].link_id;
+        sha256_update(&ctx, strlen(id) + 1, (const uint8_t *)id); /* the NUL keeps neighbours apart */
+    }
+    uint64_t end = min_u64(IDENTITY_HEAD, image->disk->size);
+    for (uint64_t off = 0; off < end; off += IDENTITY_STEP) {
+        size_t n = (size_t)min_u64(IDENTITY_STEP, end - off);
+        if (!disk_pread(image->disk, buf, n, off))
+            sha256_update(&ctx, n, buf);
+    }
+    sha256_digest(&ctx, SHA256_DIGEST_SIZE, ret);
+}

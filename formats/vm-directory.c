@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A directory as a SOURCE. It is one VM if it holds
+ *
+ *   - a descriptor (.ovf), see vm-ovf.c; or
+ *   - images of which one is left when all those are taken away that others refer to (extents, parents,
+ *     backing files): the newest link of a chain, the descriptor of split extents; or
+ *   - several such that their names make the disks of one VM: VMware's NAME.vmdk, NAME_1.vmdk, NAME_2.vmdk,
+ *     or NAME-disk1, NAME-disk2.
+ *
+ * Anything else could be several VMs, and which disk is the first would be a guess; that is refused, and the
+ * candidates are named, for the user to choose.
+ *
+ * What refers to what is found out by opening every image once through a file that takes note of what is
+ * opened through it. Files in which no format is recognised (raw ones) don't count here.
+ *
+ * A link in the directory is a reference like any other: it must lead to a trusted place. */
+#include "checked.h"
+#include "vm-source.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_FILES = 4096 }; /* in the directory; each is looked into */
+
+struct listing {
+    char **names; /* owned, sorted */
+    size_t n;
+};
+
+static void listing_done(struct listing *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->names[i]);
+    free(l->names);
+}
+DEFINE_CLEANUP(struct listing *, listing_done)
+
+static int by_name(const void *a, const void *b)
+{
+    return strverscmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int add_name(struct vm_builder *b, struct listing *l, const char *name)
+{
+    if (l->n >= MAX_FILES)
+        return fault_in(b->fault, -EFBIG, b->source->path, "has more than %d entries", MAX_FILES);
+    char **names = reallocarray(l->names, l->n + 1, sizeof *names);
+    if (names)
+        l->names = names;
+    if (!names || !(names[l->n] = strdup(name)))
+        return vm_no_memory(b);
+    l->n++;
+    return 0;
+}
+
+/* All names but hidden ones (macOS's "._x" among them). */
+static int list(struct vm_builder *b, struct listing *l)
+{
+    DIR *dir = opendir(b->source->path);
+    if (!dir)
+        return fault_in(b->fault, -errno, b->source->path, "can't be opened: %s", strerror(errno));
+    int r = 0;
+    const struct dirent *e;
+    while (!r && (errno = 0, e = readdir(dir)))
+        if (e->d_name[0] != '.')
+            r = add_name(b, l, e->d_name);
+    if (!r && errno)
+        r = fault_in(b->fault, -EIO, b->source->path, "can't be read: %s", strerror(errno));
+    closedir(dir);
+    if (l->n)
+        qsort(l->names, l->n, sizeof *l->names, by_name);
+    return r;
+}
+
+static int open_entry(struct vm_builder *b, const char *name, struct file **ret, struct fault *fault)
+{
+    return file_open_inside(b->source->path, name, &b->source->trust, ret, fault);
+}
+
+/* ---- descriptors ---- */
+
+static int open_descriptors(struct vm_builder *b, const struct listing *l, struct file **ovfs, size_t *n)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (!vm_has_suffix(l->names[i], ".ovf"))
+            continue;
+        int r = open_entry(b, l->names[i], &ovfs[*n], b->fault);
+        if (r < 0)
+            return r;
+        ++*n;
+    }
+    return 0;
+}
+
+/* ---- what refers to what ---- */
+
+/* A file that is given out again in place of `host`, so that what is opened from it passes through here. */
+struct watched {
+    struct file *host;
+    struct watch *watch;
+    struct watched *next;
+};
+
+struct watch {
+    struct file_id *referred;
+    size_t n;
+    struct watched *all;
+    bool failed; /* no memory */
+};
+
+static int watched_open_ref(void *ctx, struct file *from, const char *role, const char *name,
+                            struct file **ret, struct fault *fault);
+
+static int watch_file(struct watch *w, struct file *host, struct file **ret)
+{
+    struct watched *entry = calloc(1, sizeof *entry);
+    int r = entry ? file_slice_new(host, 0, host->size, host->name, watched_open_ref, entry, ret) : -ENOMEM;
+    if (r < 0) {
+        free(entry);
+        return r;
+    }
+    *entry = (struct watched){ .host = file_ref(host), .watch = w, .next = w->all };
+    w->all = entry;
+    return 0;
+}
+
+static int watched_open_ref(void *ctx, struct file *from, const char *role, const char *name,
+                            struct file **ret, struct fault *fault)
+{
+    struct watched *entry = ctx;
+    struct watch *w = entry->watch;
+    _cleanup_(file_unrefp) struct file *host = NULL;
+    (void)from;
+    int r = file_open_ref(entry->host, role, name, &host, fault);
+    if (r < 0)
+        return r;
+    struct file_id *ids = reallocarray(w->referred, w->n + 1, sizeof *ids);
+    if (ids) {
+        w->referred = ids;
+        ids[w->n++] = host->id;
+    }
+    if (!ids || watch_file(w, host, ret) < 0) {
+        w->failed = true;
+        return fault_in(fault, -ENOMEM, host->name, "out of memory");
+    }
+    return 0;
+}
+
+static void watch_done(struct watch *w)
+{
+    while (w->all) {
+        struct watched *next = w->all->next;
+        file_unref(w->all->host);
+        free(w->all);
+        w->all = next;
+    }
+    free(w->referred);
+}
+DEFINE_CLEANUP(struct watch *, watch_done)
+
+static bool is_referred(const struct watch *w, const struct file *f)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (w->referred[i].dev == f->id.dev && w->referred[i].ino == f->id.ino)
+            return true;
+    return false;
+}
+
+/* ---- images ---- */
+
+struct candidates {
+    struct file **files;
+    size_t n;
+};
+
+static void candidates_done(struct candidates *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        file_unref(c->files[i]);
+    free(c->files);
+}
+DEFINE_CLEANUP(struct candidates *, candidates_done)
+
+/* Is the file at hand an image, of a format that is recognised by its content? Answers 1, 0, or -errno. */
+static int look_into(struct vm_builder *b, const char *name, struct file **ret)
+{
+    const struct format *format = NULL;
+    struct fault why = { 0 };
+    int r = open_entry(b, name, ret, &why);
+    if (r == -EPERM || r == -ENOMEM) {
+        if (b->fault && !b->fault->err)
+            *b->fault = why;
+        return r;
+    }
+    if (r == -EACCES || r == -EIO)
+        notes_add(&b->vm->notes, "%s was not looked into: %s", name, why.what);
+    if (r < 0)
+        return 0;
+    r = image_detect(*ret, &format, NULL);
+    return r == -ENOMEM ? vm_no_memory(b) : r == 0 && strcmp(format->name, "raw") != 0;
+}
+
+static int find_images(struct vm_builder *b, const struct listing *l, struct candidates *c)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        _cleanup_(file_unrefp) struct file *f = NULL;
+        int r = look_into(b, l->names[i], &f);
+        if (r < 0)
+            return r;
+        if (!r)
+            continue;
+        struct file **files = reallocarray(c->files, c->n + 1, sizeof(struct file *));
+        if (!files)
+            return vm_no_memory(b);
+        c->files = files;
+        files[c->n++] = TAKE_PTR(f);
+    }
+    return 0;
+}
+
+/* Opens each image once, for its references' sake; whether it opens isn't asked here. */
+static int find_references(struct vm_builder *b, const struct candidates *c, struct watch *w)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        _cleanup_(file_unrefp) struct file *f = NULL;
+        _cleanup_(image_closep) struct image *image = NULL;
+        if (watch_file(w, c->files[i], &f) < 0)
+            return vm_no_memory(b);
+        struct fault why = { 0 };
+        int r = image_open(f, NULL, b->env, &image, &why);
+        if (r == -EPERM && b->fault && !b->fault->err)
+            *b->fault = why;
+        if (r == -EPERM)
+            return r;
+        if (r == -ENOMEM || w->failed)
+            return vm_no_memory(b);
+    }
+    return 0;
+}
+
+static void drop_referred(struct candidates *c, const struct watch *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        if (is_referred(w, c->files[i]))
+            file_unref(c->files[i]);
+        else
+            c->files[kept++] = c->files[i];
+    }
+    c->n = kept;
+}
+
+/* ---- several disks ---- */
+
+struct disk_name {
+    size_t stem;     /* length of what all disks of the VM have in common */
+    uint64_t number; /* 0: the name has none */
+    char separator;  /* '_' in "web01_1", 'k' in "web01-disk1", 0 where there is no number */
+};
+
+static size_t trailing_digits(const char *name, size_t n)
+{
+    size_t digits = 0;
+    while (digits < n && name[n - 1 - digits] >= '0' && name[n - 1 - digits] <= '9')
+        digits++;
+    return digits;
+}
+
+/* Takes "web01_1-000002.vmdk" apart: the suffix and VMware's number of the snapshot go, "web01" is the stem.
+ */
+static struct disk_name take_apart(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    size_t n = dot ? (size_t)(dot - name) : strlen(name);
+    if (n > 7 && trailing_digits(name, n) == 6 && name[n - 7] == '-')
+        n -= 7;
+    size_t digits = trailing_digits(name, n), stem = n - digits;
+    struct disk_name d = { .stem = n };
+    bool underscore = stem > 1 && name[stem - 1] == '_';
+    bool disk = stem > 4 && !memcmp(name + stem - 4, "disk", 4);
+    if (!digits || digits > 6 || (!underscore && !disk))
+        return d;
+    for (size_t i = 0; i < digits; i++)
+        d.number = d.number * 10 + (uint64_t)(name[stem + i] - '0');
+    d.separator = underscore ? '_' : 'k';
+    d.stem = underscore ? stem - 1 : stem;
+    return d;
+}
+
+static const char *name_at(const struct candidates *c, size_t i)
+{
+    return vm_base_name(c->files[i]->name);
+}
+
+/* Do the names, which are sorted, make the disks of one VM? NAME_1 needs NAME before it: "web_1" and "web_2"
+ * alone may as well be two machines. */
+static bool is_one_vm(const struct candidates *c)
+{
+    const char *first = name_at(c, 0);
+    struct disk_name a = take_apart(first), last = a;
+    if (a.separator == '_')
+        return false;
+    for (size_t i = 1; i < c->n; i++) {
+        struct disk_name d = take_apart(name_at(c, i));
+        char want = a.separator ? a.separator : '_';
+        if (d.stem != a.stem || memcmp(name_at(c, i), first, a.stem) != 0 || d.separator != want ||
+            d.number <= last.number)
+            return false;
+        last = d;
+    }
+    return true;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const char *x = vm_base_name((*(struct file *const *)a)->name);
+    const char *y = vm_base_name((*(struct file *const *)b)->name);
+    struct disk_name dx = take_apart(x), dy = take_apart(y);
+    return dx.number != dy.number ? (dx.number > dy.number) - (dx.number < dy.number) : strverscmp(x, y);
+}
+
+static int refuse_ambiguous(struct vm_builder *b, const struct candidates *c)
+{
+    char names[300] = "";
+    for (size_t i = 0, n = 0; i < c->n && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", name_at(c, i));
+    fault_in(b->fault, -ENOTSUP, b->source->path,
+             "holds %zu disk images, and no OVF says whether they are one VM: %s%s", c->n, names,
+             strlen(names) + 1 == sizeof names ? "..." : "");
+    return fault_hint(b->fault, -ENOTSUP, "name the disks of one VM, in their order");
+}
+
+static int add_images(struct vm_builder *b, const struct listing *l)
+{
+    struct candidates candidates = { 0 };
+    _cleanup_(candidates_donep) struct candidates *c = &candidates;
+    struct watch watching = { 0 };
+    _cleanup_(watch_donep) struct watch *w = &watching;
+    int r = find_images(b, l, c);
+    if (!r)
+        r = find_references(b, c, w);
+    if (r < 0)
+        return r;
+    size_t found = c->n;
+    drop_referred(c, w);
+    if (!found)
+        return fault_in(b->fault, -EMEDIUMTYPE, b->source->path,
+                        "holds no virtual machine: neither an .ovf nor a disk image");
+    if (!c->n)
+        return fault_in(b->fault, -ELOOP, b->source->path, "each of its %zu disk images is another's parent",
+                        found);
+    qsort(c->files, c->n, sizeof(struct file *), by_number);
+    if (c->n > 1 && !is_one_vm(c))
+        return refuse_ambiguous(b, c);
+    for (size_t i = 0; i < c->n; i++) {
+        r = vm_add_disk(b, c->files[i]->name) ? vm_open_disk(b, c->files[i]) : -ENOMEM;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int vm_add_directory(struct vm_builder *b)
+{
+    struct listing listing = { 0 };
+    _cleanup_(listing_donep) struct listing *l = &listing;
+    int r = list(b, l);
+    if (r < 0)
+        return r;
+    size_t n = 0;
+    struct file **ovfs = calloc(l->n + 1, sizeof(struct file *));
+    if (!ovfs)
+        return vm_no_memory(b);
+    r = open_descriptors(b, l, ovfs, &n);
+    if (!r)
+        r = n ? vm_add_one_ovf(b, ovfs, n, "ovf") : add_images(b, l);
+    for (size_t i = 0; i < n; i++)
+        file_unref(ovfs[i]);
+    free(ovfs);
+    return r;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* info.json of the root and of each disk. "schema" is 1; members are only ever added. */
+#include "ferry.h"
+
+#include "../formats/hash.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names come from images: what isn't UTF-8 is shown with '?' for each bad byte, never dropped. */
+static json_t *text_json(const char *s)
+{
+    if (!s || !*s)
+        return NULL;
+    json_t *j = json_string(s);
+    if (j)
+        return j;
+    char *copy = strdup(s);
+    for (char *p = copy; p && *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    j = copy ? json_string(copy) : NULL;
+    free(copy);
+    return j;
+}
+
+/* Members without a value are left out. */
+static void set(json_t *o, const char *key, json_t *value)
+{
+    if (value)
+        json_object_set_new(o, key, value);
+}
+
+static void set_text(json_t *o, const char *key, const char *s)
+{
+    set(o, key, text_json(s));
+}
+
+static void set_number(json_t *o, const char *key, uint64_t n)
+{
+    set(o, key, json_integer((json_int_t)n));
+}
+
+static json_t *lines_json(const struct notes *notes)
+{
+    if (!notes->n)
+        return NULL;
+    json_t *a = json_array();
+    for (size_t i = 0; i < notes->n; i++)
+        json_array_append_new(a, text_json(notes->lines[i]));
+    return a;
+}
+
+/* ---- disks ---- */
+
+static json_t *layer_json(const struct layer_info *l)
+{
+    json_t *o = json_object();
+    set_text(o, "format", l->format);
+    set_text(o, "file", l->file);
+    set_text(o, "subformat", l->subformat);
+    set_text(o, "compression", l->compression);
+    set_text(o, "id", l->link_id);
+    set_number(o, "virtual_size", l->virtual_size);
+    set_number(o, "file_size", l->file_size);
+    if (l->block_size)
+        set_number(o, "block_size", l->block_size);
+    set(o, "warnings", lines_json(&l->notes));
+    return o;
+}
+
+static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
+{
+    char name[32], why[1024];
+    snprintf(name, sizeof name, "disk%zu", i);
+    set_text(o, "name", name);
+    set(o, "shown", json_boolean(d->image != NULL));
+    if (!d->image) {
+        fault_format(&d->why, why, sizeof why);
+        set_text(o, "why", why);
+    }
+    set_text(o, "source", d->source);
+    set_text(o, "id", d->id);
+    set_text(o, "controller", d->controller);
+    if (d->bus >= 0)
+        set_number(o, "bus", (uint64_t)d->bus);
+    if (d->unit >= 0)
+        set_number(o, "unit", (uint64_t)d->unit);
+    if (!d->image)
+        return;
+    set_number(o, "size", d->image->disk->size);
+    set_number(o, "sector_size", 512);
+    set_text(o, "format", d->image->layers[0].format);
+    json_t *chain = json_array();
+    for (size_t k = 0; k < d->image->n_layers; k++)
+        json_array_append_new(chain, layer_json(&d->image->layers[k]));
+    set(o, "chain", chain);
+}
+
+static void set_table(json_t *o, const struct guest_disk *d)
+{
+    static const char *const kinds[] = { "none", "mbr", "gpt" };
+    char text[40];
+    json_t *t = json_object();
+    if (!d->table) {
+        fault_reason(&d->why, text, sizeof text);
+        set_text(t, "type", "damaged");
+        set(o, "partition_table", t);
+        return;
+    }
+    set_text(t, "type", kinds[d->table->kind]);
+    set_number(t, "sector_size", d->table->sector_size);
+    if (d->table->kind == TABLE_GPT) {
+        guid_format(d->table->disk_guid, text);
+        set_text(t, "guid", text);
+    }
+    if (d->table->kind != TABLE_NONE) {
+        snprintf(text, sizeof text, "0x%08x", d->table->mbr_signature);
+        set_text(t, "mbr_signature", text);
+    }
+    set(t, "warnings", lines_json(&d->table->notes));
+    set(o, "partition_table", t);
+}
+
+/* ---- guest ---- */
+
+static json_t *volume_json(const struct guest *g, const struct guest_volume *v)
+{
+    json_t *o = json_object();
+    char text[40];
+    set_text(o, "name", v->name);
+    set_text(o, "type", v->signature.type[0] ? v->signature.type : "unknown");
+    set(o, "shown", json_boolean(v->volume != NULL));
+    if (!v->volume)
+        set_text(o, "why", v->why);
+    set_number(o, "disk", v->disk);
+    set_number(o, "start", v->start);
+    set_number(o, "length", v->length);
+    set_text(o, "label", v->signature.label);
+    set_text(o, "uuid", v->signature.uuid);
+    if (v->partition) {
+        set_number(o, "partition", v->partition->number);
+        if (g->disks[v->disk].table->kind == TABLE_GPT) {
+            guid_format(v->partition->type_guid, text);
+            set_text(o, "type_guid", text);
+            guid_format(v->partition->guid, text);
+            set_text(o, "partition_guid", text);
+            set_text(o, "partition_name", v->partition->name);
+        } else {
+            snprintf(text, sizeof text, "0x%02x", v->partition->mbr_type);
+            set_text(o, "mbr_type", text);
+            set(o, "active", json_boolean(v->partition->active));
+        }
+    }
+    if (v->volume) {
+        set(o, "writable", json_false());
+        set(o, "warnings", lines_json(&v->volume->notes));
+    }
+    return o;
+}
+
+static json_t *system_json(const struct guest *g, const struct guest_system *s, bool selected)
+{
+    json_t *o = json_object(), *mounts = json_object();
+    set_text(o, "os", s->kind == GUEST_WINDOWS ? "windows" : "linux");
+    set_text(o, "name", s->name);
+    set_text(o, "root", g->volumes[s->root].name);
+    set(o, "selected", json_boolean(selected));
+    for (size_t i = 0; i < s->n_mounts; i++) {
+        char path[4100];
+        snprintf(path, sizeof path, "%s%s", s->kind == GUEST_LINUX ? "/" : "", s->mounts[i].path);
+        set_text(mounts, path, g->volumes[s->mounts[i].volume].name);
+    }
+    set(o, "mounts", mounts);
+    return o;
+}
+
+static json_t *vm_json(const struct vm *vm)
+{
+    json_t *o = json_object(), *nics = json_array();
+    set_text(o, "name", vm->name);
+    set_text(o, "kind", vm->kind);
+    set_text(o, "description", vm->description);
+    set_text(o, "firmware", vm->firmware);
+    set_text(o, "os_type", vm->os_type);
+    if (vm->cpus)
+        set_number(o, "cpus", vm->cpus);
+    if (vm->memory)
+        set_number(o, "memory", vm->memory);
+    for (size_t i = 0; i < vm->n_nics; i++) {
+        json_t *nic = json_object();
+        set_text(nic, "type", vm->nics[i].type);
+        set_text(nic, "network", vm->nics[i].network);
+        set_text(nic, "mac", vm->nics[i].mac);
+        json_array_append_new(nics, nic);
+    }
+    set(o, "nics", nics);
+    return o;
+}
+
+static json_t *warnings_json(const struct ferry *f, const struct guest *g)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < f->vm->notes.n; i++)
+        json_array_append_new(a, text_json(f->vm->notes.lines[i]));
+    for (size_t i = 0; g && i < g->notes.n; i++)
+        json_array_append_new(a, text_json(g->notes.lines[i]));
+    return a;
+}
+
+/* Takes the object's text; frees it. */
+static int publish(json_t *o, struct text *ret)
+{
+    char *s = json_dumps(o, JSON_INDENT(2));
+    json_decref(o);
+    if (!s)
+        return -ENOMEM;
+    size_t n = strlen(s);
+    char *line = realloc(s, n + 2);
+    if (!line) {
+        free(s);
+        return -ENOMEM;
+    }
+    line[n] = '\n';
+    line[n + 1] = 0;
+    *ret = (struct text){ .bytes = line, .n = n + 1 };
+    return 0;
+}
+
+static int make_info(struct ferry *f)
+{
+    struct guest *g = ferry_guest(f);
+    json_t *o = json_object(), *disks = json_array(), *volumes = json_array(), *guests = json_array();
+    set_number(o, "schema", 1);
+    set_text(o, "ferryfs", FERRYFS_VERSION);
+    set(o, "writable", json_false());
+    set(o, "vm", vm_json(f->vm));
+    for (size_t i = 0; i < f->vm->n_disks; i++) {
+        json_t *d = json_object();
+        set_disk(d, &f->vm->disks[i], i);
+        if (g && f->vm->disks[i].image)
+            set_table(d, &g->disks[i]);
+        json_array_append_new(disks, d);
+    }
+    for (size_t i = 0; g && i < g->n_volumes; i++)
+        json_array_append_new(volumes, volume_json(g, &g->volumes[i]));
+    for (size_t i = 0; g && i < g->n_systems; i++)
+        json_array_append_new(guests, system_json(g, &g->systems[i], i == f->options->os));
+    set(o, "disks", disks);
+    set(o, "volumes", volumes);
+    set(o, "guests", guests);
+    set(o, "warnings", warnings_json(f, g));
+    return publish(o, &f->info);
+}
+
+int ferry_info(struct ferry *f, const struct text **ret)
+{
+    pthread_mutex_lock(&f->info_lock);
+    int r = f->info.bytes ? 0 : make_info(f);
+    pthread_mutex_unlock(&f->info_lock);
+    *ret = &f->info;
+    return r;
+}
+
+static int make_disk_info(struct ferry *f, size_t i)
+{
+    struct ferry_disk *d;
+    int r = ferry_views(f, i, &d);
+    if (r < 0)
+        return r;
+    json_t *o = json_object(), *views = json_array();
+    set_number(o, "schema", 1);
+    set_disk(o, &f->vm->disks[i], i);
+    for (size_t k = 0; k < f->n_views; k++) {
+        char why[1024];
+        json_t *v = json_object();
+        set_text(v, "name", view_formats[k]->file_name);
+        set_text(v, "format", view_formats[k]->name);
+        set(v, "shown", json_boolean(d->views[k] != NULL));
+        if (d->views[k]) {
+            set_number(v, "size", d->views[k]->layout.size);
+            set_number(v, "allocated", d->views[k]->allocated);
+        } else {
+            fault_reason(&d->why[k], why, sizeof why);
+            set_text(v, "why", why);
+        }
+        if (k == 0 && d->views[k])
+            set_number(o, "allocated", d->views[k]->allocated);
+        json_array_append_new(views, v);
+    }
+    set(o, "views", views);
+    return publish(o, &d->info);
+}
+
+int ferry_disk_info(struct ferry *f, size_t disk, const struct text **ret)
+{
+    struct ferry_disk *d = &f->disks[disk];
+    pthread_mutex_lock(&d->info_lock);
+    int r = d->info.bytes ? 0 : make_disk_info(f, disk);
+    pthread_mutex_unlock(&d->info_lock);
+    *ret = &d->info;
+    return r;
+}
+
+/* ---- the file in the root ---- */
+
+struct info_handle {
+    struct handle handle;
+    const struct text *text;
+};
+
+static int info_getattr(struct ferry *f, const struct node *n, struct stat *ret)
+{
+    (void)n;
+    const struct text *t;
+    int r = ferry_info(f, &t);
+    if (r < 0)
+        return r;
+    tree_fill_attr(f, S_IFREG | 0444, tree_ino(6, 0, 0), ret);
+    ret->st_size = (off_t)t->n;
+    ret->st_blocks = (blkcnt_t)(t->n + 511) / 512;
+    return 0;
+}
+
+static int info_open(struct ferry *f, const struct node *n, struct handle **ret)
+{
+    struct info_handle *h = calloc(1, sizeof *h);
+    if (!h)
+        return -ENOMEM;
+    h->handle = (struct handle){ .ops = n->id.ops, .keep_cache = true };
+    int r = ferry_info(f, &h->text);
+    if (r < 0)
+        free(h);
+    else
+        *ret = &h->handle;
+    return r;
+}
+
+static int info_read(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+    (void)f;
+    return text_read(((struct info_handle *)(void *)h)->text, buf, len, off, ret_len);
+}
+
+static void info_release(struct ferry *f, struct handle *h)
+{
+    (void)f;
+    free(h);
+}
+
+static const struct tree_ops info_ops = {
+    .name = "info",
+    .getattr = info_getattr,
+    .open = info_open,
+    .read = info_read,
+    .release = info_release,
+};
+
+static int info_id(struct ferry *f, struct node_id *ret)
+{
+    (void)f;
+    *ret = (struct node_id){ .ops = &info_ops };
+    return 0;
+}
+
+extern const struct toplevel info_toplevel;
+const struct toplevel info_toplevel = { "info.json", S_IFREG, NULL, info_id };

@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* libfuse's low-level API on one side, the trees' tables on the other; nothing else lives here.
+ *
+ * The source never changes while it is mounted, so entries, attributes and pages may stay in the kernel's
+ * cache for as long as it likes. Data is answered from a buffer of the thread's own, by one writev: splicing
+ * was measured to cost twice as much. */
+#define FUSE_USE_VERSION 312
+#include "session.h"
+
+#include "../formats/cleanup.h"
+#include "direct-mmap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_READ = 1 << 20, FOREVER = 86400 };
+
+struct session {
+    struct ferry *ferry;
+    struct fuse_session *fuse;
+    void (*answering)(void *ctx);
+    void *ctx;
+    struct direct_mmap mmap;
+};
+
+static struct ferry *ferry_of(fuse_req_t req)
+{
+    return ((struct session *)fuse_req_userdata(req))->ferry;
+}
+
+static struct node *node_of(struct ferry *f, fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? node_root(f->nodes) : (struct node *)(uintptr_t)ino;
+}
+
+static fuse_ino_t ino_of(struct ferry *f, struct node *n)
+{
+    return n == node_root(f->nodes) ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)n;
+}
+
+/* Our classes of errors (fault.h) as a file system would say them. */
+static int fuse_error(int r)
+{
+    switch (-r) {
+    case EUCLEAN:
+    case EFBIG:
+    case EMEDIUMTYPE:
+        return EIO;
+    default:
+        return -r;
+    }
+}
+
+static void reply_error(fuse_req_t req, int r)
+{
+    fuse_reply_err(req, fuse_error(r));
+}
+
+/* ---- init ---- */
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct session *s = userdata;
+    conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+    conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                                   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO);
+    conn->max_read = MAX_READ;
+    conn->max_readahead = MAX_READ;
+    conn->max_background = 64;
+    if (s->answering)
+        s->answering(s->ctx);
+}
+
+/* ---- entries ---- */
+
+/* Fills an entry and counts the look-up; the reply that fails must forget it again. */
+static int make_entry(struct ferry *f, struct node *dir, const struct node_id *id,
+                      struct fuse_entry_param *ret)
+{
+    struct node *n = node_get(f->nodes, id, dir, id->ops->keep_parent);
+    if (!n)
+        return -ENOMEM;
+    *ret =
+        (struct fuse_entry_param){ .ino = ino_of(f, n), .attr_timeout = FOREVER, .entry_timeout = FOREVER };
+    int r = id->ops->getattr(f, n, &ret->attr);
+    if (r < 0)
+        node_forget(f->nodes, n, 1);
+    return r;
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct ferry *f = ferry_of(req);
+    struct node *dir = node_of(f, parent);
+    struct node_id id;
+    struct fuse_entry_param e;
+    if (!dir->id.ops->lookup) {
+        fuse_reply_err(req, ENOTDIR);
+        return;
+    }
+    int r = dir->id.ops->lookup(f, dir, name, &id);
+    if (!r)
+        r = make_entry(f, dir, &id, &e);
+    if (r < 0)
+        reply_error(req, r);
+    else if (fuse_reply_entry(req, &e) < 0)
+        node_forget(f->nodes, node_of(f, e.ino), 1);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+    struct ferry *f = ferry_of(req);
+    node_forget(f->nodes, node_of(f, ino), n);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    struct ferry *f = ferry_of(req);
+    for (size_t i = 0; i < count; i++)
+        node_forget(f->nodes, node_of(f, forgets[i].ino), forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)fi;
+    struct ferry *f = ferry_of(req);
+    struct node *n = node_of(f, ino);
+    struct stat st;
+    int r = n->id.ops->getattr(f, n, &st);
+    if (r < 0)
+        reply_error(req, r);
+    else
+        fuse_reply_attr(req, &st, FOREVER);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    struct ferry *f = ferry_of(req);
+    struct node *n = node_of(f, ino);
+    char target[4097];
+    int r = n->id.ops->readlink ? n->id.ops->readlink(f, n, target, sizeof target) : -EINVAL;
+    if (r < 0)
+        reply_error(req, r);
+    else
+        fuse_reply_readlink(req, target);
+}
+
+/* ---- directories ---- */
+
+/* Cookies: 0 begins with ".", 1 goes on with "..", 2 + c is the tree's own cookie c. */
+enum { DOTS = 2 };
+
+struct item {
+    struct node_id id;
+    mode_t type;
+    uint64_t next;
+    char name[NAME_MAX + 1];
+};
+
+/* The tree calls back with its locks held, so entries are only gathered, and attributes asked for afterwards.
+ */
+struct gathering {
+    struct item *items;
+    size_t n, room;
+};
+
+static int gather(void *ctx, const char *name, const struct node_id *id, mode_t type, uint64_t next)
+{
+    struct gathering *g = ctx;
+    if (g->n >= g->room)
+        return 1;
+    if (strlen(name) > NAME_MAX)
+        return 0; /* the kernel has no room for it, and no way to name it */
+    struct item *i = &g->items[g->n++];
+    i->id = *id;
+    i->type = type;
+    i->next = next + DOTS;
+    strcpy(i->name, name);
+    return 0;
+}
+
+struct listing {
+    fuse_req_t req;
+    struct ferry *ferry;
+    struct node *dir;
+    bool plus;
+    char *buf;
+    size_t used, size;
+};
+
+static bool put_plain(struct listing *l, const char *name, const struct stat *st, uint64_t next)
+{
+    size_t n = fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, name, st, (off_t)next);
+    if (n > l->size - l->used)
+        return false;
+    l->used += n;
+    return true;
+}
+
+/* The stat of an entry whose attributes can't be had: it is listed, and whoever asks for it gets the error.
+ */
+static bool put_plus(struct listing *l, const char *name, const struct node_id *id, mode_t type,
+                     uint64_t next)
+{
+    struct fuse_entry_param e = { 0 };
+    if (!id || make_entry(l->ferry, l->dir, id, &e) < 0) {
+        e = (struct fuse_entry_param){ 0 };
+        e.attr.st_mode = type;
+        e.attr.st_ino = id ? tree_ino(16 + id->a, id->b, 0) : 1;
+    }
+    size_t n = fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used, name, &e, (off_t)next);
+    if (n > l->size - l->used) {
+        if (e.ino)
+            node_forget(l->ferry->nodes, node_of(l->ferry, e.ino), 1);
+        return false;
+    }
+    l->used += n;
+    return true;
+}
+
+static bool put(struct listing *l, const char *name, const struct node_id *id, mode_t type, uint64_t next)
+{
+    struct node_id found;
+    if (l->plus && id && !id->ops) { /* the directory doesn't tell what it is */
+        id = l->dir->id.ops->lookup(l->ferry, l->dir, name, &found) == 0 ? &found : NULL;
+    }
+    if (l->plus)
+        return put_plus(l, name, id, type, next);
+    struct stat st = { .st_mode = type, .st_ino = id ? tree_ino(16 + id->a, id->b, 0) : 1 };
+    return put_plain(l, name, &st, next);
+}
+
+static int list(struct listing *l, uint64_t off)
+{
+    if (off == 0 && !put(l, ".", NULL, S_IFDIR, 1))
+        return 0;
+    if (off <= 1 && !put(l, "..", NULL, S_IFDIR, DOTS))
+        return 0;
+    struct gathering g = { .room = l->size / 64 + 1 };
+    g.items = malloc(g.room * sizeof *g.items);
+    if (!g.items)
+        return -ENOMEM;
+    int r = l->dir->id.ops->readdir(l->ferry, l->dir, off > DOTS ? off - DOTS : 0, gather, &g);
+    for (size_t i = 0; i < g.n && !r; i++)
+        if (!put(l, g.items[i].name, &g.items[i].id, g.items[i].type, g.items[i].next))
+            break;
+    free(g.items);
+    return l->used ? 0 : r;
+}
+
+static void reply_list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
+{
+    struct ferry *f = ferry_of(req);
+    struct listing l = { .req = req, .ferry = f, .dir = node_of(f, ino), .plus = plus, .size = size };
+    if (!l.dir->id.ops->readdir || off < 0) {
+        fuse_reply_err(req, ENOTDIR);
+        return;
+    }
+    if (l.size > 65536)
+        l.size = 65536;
+    l.buf = malloc(l.size);
+    int r = l.buf ? list(&l, (uint64_t)off) : -ENOMEM;
+    if (r < 0)
+        reply_error(req, r);
+    else
+        fuse_reply_buf(req, l.buf, l.used);
+    free(l.buf);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    (void)fi;
+    reply_list(req, ino, size, off, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    (void)fi;
+    reply_list(req, ino, size, off, true);
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    fi->cache_readdir = 1;
+    fi->keep_cache = 1;
+    fuse_reply_open(req, fi);
+}
+
+/* ---- files ---- */
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+    return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct ferry *f = ferry_of(req);
+    struct node *n = node_of(f, ino);
+    struct handle *h = NULL;
+    if ((fi->flags & O_ACCMODE) != O_RDONLY) {
+        fuse_reply_err(req, EROFS);
+        return;
+    }
+    int r = n->id.ops->open ? n->id.ops->open(f, n, &h) : -ENXIO;
+    if (r < 0) {
+        reply_error(req, r);
+        return;
+    }
+    fi->fh = (uint64_t)(uintptr_t)h;
+    fi->direct_io = h->direct;
+    fi->keep_cache = h->keep_cache;
+    if (fuse_reply_open(req, fi) < 0)
+        h->ops->release(f, h);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct handle *h = handle_of(fi);
+    h->ops->release(ferry_of(req), h);
+    fuse_reply_err(req, 0);
+}
+
+static __thread char *read_buffer;
+static pthread_key_t read_buffer_key;
+
+static char *read_buffer_get(void)
+{
+    if (!read_buffer && posix_memalign((void **)&read_buffer, 4096, MAX_READ) == 0)
+        pthread_setspecific(read_buffer_key, read_buffer);
+    return read_buffer;
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct handle *h = handle_of(fi);
+    char *buf = read_buffer_get();
+    size_t n = 0;
+    int r = buf ? 0 : -ENOMEM;
+    if (!r)
+        r = h->ops->read(ferry_of(req), h, buf, size < MAX_READ ? size : MAX_READ, (uint64_t)off, &n);
+    if (r < 0)
+        reply_error(req, r);
+    else
+        fuse_reply_buf(req, buf, n);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+    struct ferry *f = ferry_of(req);
+    struct handle *h = handle_of(fi);
+    struct node *n = node_of(f, ino);
+    struct stat st;
+    int r = n->id.ops->getattr(f, n, &st);
+    if (!r && (off < 0 || off >= st.st_size))
+        r = -ENXIO;
+    uint64_t at = (uint64_t)off;
+    enum extent_kind want = whence == SEEK_DATA ? EXTENT_DATA : EXTENT_HOLE;
+    while (!r && at < (uint64_t)st.st_size) {
+        struct extent e = { .length = UINT64_MAX - at, .kind = EXTENT_DATA };
+        if (h->ops->map)
+            r = h->ops->map(f, h, at, &e);
+        if (r || (e.kind == EXTENT_DATA) == (want == EXTENT_DATA))
+            break;
+        at = e.length < (uint64_t)st.st_size - at ? at + e.length : (uint64_t)st.st_size;
+    }
+    if (!r && at >= (uint64_t)st.st_size) { /* the end is a hole, and no data comes any more */
+        at = (uint64_t)st.st_size;
+        r = want == EXTENT_DATA ? -ENXIO : 0;
+    }
+    if (r < 0)
+        reply_error(req, r);
+    else
+        fuse_reply_lseek(req, (off_t)at);
+}
+
+/* ---- any ---- */
+
+static void reply_xattr(fuse_req_t req, int r, const char *buf, size_t size, size_t n)
+{
+    if (r < 0)
+        reply_error(req, r);
+    else if (!size)
+        fuse_reply_xattr(req, n);
+    else
+        fuse_reply_buf(req, buf, n);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct ferry *f = ferry_of(req);
+    struct node *n = node_of(f, ino);
+    size_t len = 0;
+    _cleanup_free_ char *buf = size ? malloc(size) : NULL;
+    int r = size && !buf ? -ENOMEM : -ENODATA;
+    if (r != -ENOMEM && n->id.ops->getxattr)
+        r = n->id.ops->getxattr(f, n, name, buf, size, &len);
+    reply_xattr(req, r, buf, size, len);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    struct ferry *f = ferry_of(req);
+    struct node *n = node_of(f, ino);
+    size_t len = 0;
+    _cleanup_free_ char *buf = size ? malloc(size) : NULL;
+    int r = size && !buf ? -ENOMEM : 0;
+    if (!r && n->id.ops->listxattr)
+        r = n->id.ops->listxattr(f, n, buf, size, &len);
+    reply_xattr(req, r, buf, size, len);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct ferry *f = ferry_of(req);
+    struct node *n = node_of(f, ino);
+    struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_MAX };
+    int r = 0;
+    if (n->id.ops->statfs)
+        r = n->id.ops->statfs(f, n, &st);
+    else
+        for (size_t i = 0; i < f->vm->n_disks; i++)
+            st.f_blocks += f->vm->disks[i].image ? f->vm->disks[i].image->disk->size / 4096 : 0;
+    if (r < 0)
+        reply_error(req, r);
+    else
+        fuse_reply_statfs(req, &st);
+}
+
+static const struct fuse_lowlevel_ops session_ops = {
+    .init = op_init,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .readlink = op_readlink,
+    .opendir = op_opendir,
+    .readdir = op_readdir,
+    .readdirplus = op_readdirplus,
+    .open = op_open,
+    .read = op_read,
+    .release = op_release,
+    .lseek = op_lseek,
+    .getxattr = op_getxattr,
+    .listxattr = op_listxattr,
+    .statfs = op_statfs,
+};
+
+/* ---- mounting ---- */
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 13)
+static ssize_t wire_read(int fd, void *buf, size_t len, void *userdata)
+{
+    ssize_t n = read(fd, buf, len);
+    if (n > 0)
+        direct_mmap_request(&((struct session *)userdata)->mmap, buf, (size_t)n);
+    return n;
+}
+
+static ssize_t wire_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+    direct_mmap_answer(&((struct session *)userdata)->mmap, iov, count);
+    return writev(fd, iov, count);
+}
+
+static void allow_shared_mappings(struct session *s)
+{
+    static const struct fuse_custom_io io = { .read = wire_read, .writev = wire_writev };
+    fuse_session_custom_io(s->fuse, &io, fuse_session_fd(s->fuse)); /* without it, only they don't work */
+}
+#else
+static void allow_shared_mappings(struct session *s)
+{
+    (void)s; /* with an older libfuse they need -o cached */
+}
+#endif
+
+/* Commas and backslashes of a source's name would end the option. */
+static void escape(const char *name, char *ret, size_t size)
+{
+    size_t n = 0;
+    for (; *name && n + 3 < size; name++) {
+        if (*name == ',' || *name == '\\')
+            ret[n++] = '\\';
+        ret[n++] = *name;
+    }
+    ret[n] = 0;
+}
+
+int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
+{
+    const struct options *o = f->options;
+    char source[1024], words[1400];
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    s->ferry = f;
+    escape(o->sources[0], source, sizeof source);
+    snprintf(words, sizeof words, "ro,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s", MAX_READ,
+             o->allow_other ? ",allow_other,default_permissions" : "", source);
+    char *argv[] = { "ferryfs", "-o", words, o->debug ? "-d" : NULL, NULL };
+    struct fuse_args args = FUSE_ARGS_INIT(o->debug ? 4 : 3, argv);
+    s->fuse = fuse_session_new(&args, &session_ops, sizeof session_ops, s);
+    fuse_opt_free_args(&args);
+    if (!s->fuse || pthread_key_create(&read_buffer_key, free)) {
+        session_free(s);
+        return -ENOMEM;
+    }
+    if (fuse_session_mount(s->fuse, mountpoint)) {
+        session_free(s);
+        return -EIO;
+    }
+    allow_shared_mappings(s);
+    *ret = s;
+    return 0;
+}
+
+static int session_loop(struct session *s)
+{
+    const struct options *o = s->ferry->options;
+    if (o->single_threaded)
+        return fuse_session_loop(s->fuse);
+    unsigned threads = o->threads ? o->threads + 2 : 10;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 12)
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    if (!config)
+        return -ENOMEM;
+    fuse_loop_cfg_set_clone_fd(config, 0);
+    fuse_loop_cfg_set_max_threads(config, threads);
+    fuse_loop_cfg_set_idle_threads(config, threads);
+    int r = fuse_session_loop_mt(s->fuse, config);
+    fuse_loop_cfg_destroy(config);
+    return r;
+#else
+    struct fuse_loop_config config = { .clone_fd = 0, .max_idle_threads = threads };
+    return fuse_session_loop_mt(s->fuse, &config);
+#endif
+}
+
+int session_run(struct session *s, void (*answering)(void *ctx), void *ctx)
+{
+    s->answering = answering;
+    s->ctx = ctx;
+    if (fuse_set_signal_handlers(s->fuse))
+        return -EIO;
+    int r = session_loop(s);
+    fuse_session_unmount(s->fuse);
+    fuse_remove_signal_handlers(s->fuse);
+    return r < 0 ? r : 0; /* a positive number is the signal that stopped us: an orderly end */
+}
+
+void session_free(struct session *s)
+{
+    if (!s)
+        return;
+    if (s->fuse)
+        fuse_session_destroy(s->fuse);
+    free(s);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Disk by disk, partition by partition: a signature says what a volume is, a driver opens it. Whatever goes
+ * wrong is the reason of that one volume and takes nothing else down. */
+#include "scan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Microsoft reserved, BIOS boot, LDM metadata, extended: partitions that hold no file system by their type.
+ */
+static const struct {
+    uint8_t guid[16];
+    const char *type;
+} bare_types[] = {
+    { { 0x16, 0xe3, 0xc9, 0xe3, 0x5c, 0x0b, 0xb8, 0x4d, 0x81, 0x7d, 0xf9, 0x2d, 0xf0, 0x02, 0x15, 0xae },
+      "msr" },
+    { { 0x48, 0x61, 0x68, 0x21, 0x49, 0x64, 0x6f, 0x6e, 0x74, 0x4e, 0x65, 0x65, 0x64, 0x45, 0x46, 0x49 },
+      "bios-boot" },
+};
+
+static const char *bare_type(const struct partition *p)
+{
+    for (size_t i = 0; p && i < sizeof bare_types / sizeof bare_types[0]; i++)
+        if (!memcmp(p->type_guid, bare_types[i].guid, 16))
+            return bare_types[i].type;
+    return NULL;
+}
+
+static struct guest_volume *add_volume(struct guest *g, size_t disk, const struct partition *p)
+{
+    struct guest_volume *all = realloc(g->volumes, (g->n_volumes + 1) * sizeof *all);
+    if (!all)
+        return NULL;
+    g->volumes = all;
+    struct guest_volume *v = &all[g->n_volumes++];
+    *v = (struct guest_volume){ .disk = disk, .partition = p };
+    if (p)
+        snprintf(v->name, sizeof v->name, "disk%zup%u", disk, p->number);
+    else
+        snprintf(v->name, sizeof v->name, "disk%zu", disk);
+    return v;
+}
+
+static void open_volume(struct guest_volume *v, struct disk *disk, struct cache *cache)
+{
+    int r = disk_slice_new(disk, v->start, v->length, &v->slice);
+    if (!r)
+        r = signature_probe(v->slice, &v->signature);
+    if (r < 0) {
+        snprintf(v->why, sizeof v->why, "can't be read: %s", strerror(-r));
+        return;
+    }
+    if (!v->signature.type[0] && bare_type(v->partition))
+        snprintf(v->signature.type, sizeof v->signature.type, "%s", bare_type(v->partition));
+    const struct volume_driver *d = volume_driver_for(v->signature.type);
+    if (!d) {
+        snprintf(v->why, sizeof v->why, "%s",
+                 v->signature.type[0] ? "not a file system that ferryfs reads"
+                                      : "no file system is recognised");
+        return;
+    }
+    struct fault fault = { 0 };
+    r = d->open(v->slice, v->name, cache, &v->volume, &fault);
+    if (r < 0) {
+        v->volume = NULL;
+        if (!fault.err)
+            fault_in(&fault, r, v->name, "can't be opened: %s", strerror(-r));
+        fault_reason(&fault, v->why, sizeof v->why);
+    }
+}
+
+static void scan_disk(struct guest *g, size_t i, struct cache *cache)
+{
+    struct guest_disk *d = &g->disks[i];
+    if (!d->disk)
+        return;
+    int r = partition_table_read(d->disk, &d->table, &d->why);
+    if (r < 0) {
+        d->table = NULL;
+        if (!d->why.err)
+            fault_in(&d->why, r, "", "the partition table can't be read: %s", strerror(-r));
+        struct guest_volume *v = add_volume(g, i, NULL);
+        if (v) {
+            v->length = d->disk->size;
+            fault_reason(&d->why, v->why, sizeof v->why);
+        }
+        return;
+    }
+    if (d->table->kind == TABLE_NONE) {
+        struct guest_volume *v = add_volume(g, i, NULL);
+        if (v) {
+            v->length = d->disk->size;
+            open_volume(v, d->disk, cache);
+        }
+        return;
+    }
+    for (size_t k = 0; k < d->table->n; k++) {
+        const struct partition *p = &d->table->partitions[k];
+        struct guest_volume *v = add_volume(g, i, p);
+        if (!v)
+            return;
+        v->start = p->start;
+        v->length = p->length;
+        open_volume(v, d->disk, cache);
+    }
+}
+
+struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache)
+{
+    struct guest *g = calloc(1, sizeof *g);
+    if (g)
+        g->disks = calloc(n ? n : 1, sizeof *g->disks);
+    if (!g || !g->disks) {
+        free(g);
+        return NULL;
+    }
+    g->n_disks = n;
+    for (size_t i = 0; i < n; i++) {
+        g->disks[i].disk = disks[i];
+        scan_disk(g, i, cache);
+    }
+    guest_inspect(g);
+    return g;
+}
+
+void guest_free(struct guest *g)
+{
+    if (!g)
+        return;
+    for (size_t i = 0; i < g->n_systems; i++) {
+        for (size_t k = 0; k < g->systems[i].n_mounts; k++)
+            free(g->systems[i].mounts[k].path);
+        free(g->systems[i].mounts);
+    }
+    free(g->systems);
+    for (size_t i = 0; i < g->n_volumes; i++) {
+        volume_close(g->volumes[i].volume);
+        disk_close(g->volumes[i].slice);
+    }
+    free(g->volumes);
+    for (size_t i = 0; i < g->n_disks; i++)
+        if (g->disks[i].table)
+            partition_table_free(g->disks[i].table);
+    free(g->disks);
+    notes_done(&g->notes);
+    free(g);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_SCAN_H
+#define FERRYFS_SCAN_H
+/* What the VM's disks hold: every partition and volume, and the systems put together of them. Made once;
+ * immutable. */
+#include "partition.h"
+#include "signature.h"
+#include "volume.h"
+
+struct guest_disk {
+    struct disk *disk;             /* not owned; NULL: it couldn't be opened */
+    struct partition_table *table; /* owned; NULL: damaged (see why) or no disk */
+    struct fault why;
+};
+
+struct guest_volume {
+    char name[32];                     /* "disk0p2", or "disk0" without a table */
+    size_t disk;                       /* index */
+    const struct partition *partition; /* NULL: the whole disk */
+    uint64_t start, length;            /* bytes */
+    struct signature signature;
+    struct volume *volume; /* NULL: not shown, see why */
+    char why[1024];
+    struct disk *slice; /* owned, under volume */
+};
+
+enum guest_kind { GUEST_WINDOWS, GUEST_LINUX };
+
+/* Volume `volume` stands at `path`: a Windows letter ("C"), or a Linux mount point without the leading slash
+ * ("boot/efi"; "" is the root). */
+struct guest_mount {
+    char *path;       /* owned */
+    size_t volume;    /* index */
+    size_t at_volume; /* Linux: the directory that it covers; meaningless for the root */
+    uint64_t at_ino;
+};
+
+struct guest_system {
+    enum guest_kind kind;
+    char name[128];             /* "Windows", or os-release's PRETTY_NAME */
+    size_t root;                /* index of the volume with Windows or / */
+    struct guest_mount *mounts; /* owned; the root among them */
+    size_t n_mounts;
+};
+
+struct guest {
+    struct guest_disk *disks;
+    size_t n_disks;
+    struct guest_volume *volumes;
+    size_t n_volumes;
+    struct guest_system *systems;
+    size_t n_systems;
+    struct notes notes;
+};
+
+/* `disks` outlive the guest. Damage of any part is noted where it is and never fails the rest. NULL: no
+ * memory. */
+struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache);
+void guest_free(struct guest *g);
+
+/* Finds systems on the volumes; guest_scan() calls it. See inspect.c. */
+void guest_inspect(struct guest *g);
+#endif

@@ -5,7 +5,10 @@
 
 #include <string.h>
 
+extern const struct volume_driver ext_driver;
+
 const struct volume_driver *const volume_drivers[] = {
+    &ext_driver,
     NULL,
 };
 

@@ -125,12 +125,13 @@ static int dir_walk_entries(const struct dir_walk *w, struct bytes b, uint64_t a
 static bool dir_block_csum_good(const struct ext_fs *x, const struct ext_inode *dir, struct bytes b,
                                 uint64_t logical)
 {
-    struct bytes tail = bytes_sub(b, b.n - TAIL_SIZE, TAIL_SIZE);
-    if (!le32(tail, DE_INODE) && le16(tail, DE_REC_LEN) == TAIL_SIZE && u8(tail, DE_TYPE) == TAIL_TYPE &&
-        !u8(tail, DE_NAME_LEN))
-        return crc32c_update(dir->csum_seed, b.p, b.n - TAIL_SIZE) == le32(tail, TAIL_CSUM);
     bool node = !logical || (!le32(b, DE_INODE) && dirent_rec_len(x, b) == b.n);
-    return node && dir->flags & EXT2_INDEX_FL;
+    if (node && dir->flags & EXT2_INDEX_FL) /* may end in what was a leaf's checksum once */
+        return true;
+    struct bytes tail = bytes_sub(b, b.n - TAIL_SIZE, TAIL_SIZE);
+    return !le32(tail, DE_INODE) && le16(tail, DE_REC_LEN) == TAIL_SIZE && !u8(tail, DE_NAME_LEN) &&
+           u8(tail, DE_TYPE) == TAIL_TYPE &&
+           crc32c_update(dir->csum_seed, b.p, b.n - TAIL_SIZE) == le32(tail, TAIL_CSUM);
 }
 
 static int dir_walk_block(const struct dir_walk *w, uint64_t logical)

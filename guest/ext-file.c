@@ -130,7 +130,9 @@ int ext_link_read(struct ext_fs *x, const struct ext_inode *i, char *buf, size_t
         r = ext_inline_read(x, i, data, &len);
         if (!r)
             memcpy(buf, data, len);
-    } else if (len < EXT_INODE_BLOCK_SIZE && !(i->flags & EXT4_EXTENTS_FL)) {
+    } else if (len < EXT_INODE_BLOCK_SIZE) { /* whatever its flags say, as in Linux */
+        if (i->raw[EXT_INODE_BLOCK + len])
+            return -EIO;
         memcpy(buf, i->raw + EXT_INODE_BLOCK, len);
     } else {
         r = ext_read_mapped(x, i, buf, len, 0);

@@ -97,6 +97,8 @@ static int inode_take(struct bytes b, const struct ext_super *s, struct ext_inod
     if (S_ISREG(i->mode) || S_ISDIR(i->mode))
         i->size |= (uint64_t)le32(b, IN_SIZE_HI) << 32;
     i->allocated = inode_allocated(b, s, i->flags);
+    if (S_ISREG(i->mode) && i->flags & EXT4_INLINE_DATA_FL) /* counted as Linux counts it */
+        i->allocated += div_up(i->size, 512) * 512;
     i->acl_block = le32(b, IN_ACL_LO);
     if (s->incompat & EXT4_FEATURE_INCOMPAT_64BIT)
         i->acl_block |= (uint64_t)le16(b, IN_ACL_HI) << 32;

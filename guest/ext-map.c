@@ -29,7 +29,14 @@ struct extent_node {
     struct bytes b;
     unsigned depth, entries;
     uint64_t from, to;
+    bool root;
 };
+
+/* A node begins where its parent says that it does. Linux reads no file with one that begins elsewhere. */
+static bool extent_node_begins(const struct extent_node *n)
+{
+    return n->root || !n->entries || le32(n->b, EH_SIZE + EI_LOGICAL) == n->from;
+}
 
 static int extent_node_check(struct extent_node *n)
 {
@@ -38,7 +45,7 @@ static int extent_node_check(struct extent_node *n)
     if (le16(n->b, EH_MAGIC) != EXTENT_MAGIC || le16(n->b, EH_DEPTH) != n->depth || n->entries > max ||
         max > (n->b.n - EH_SIZE) / EE_SIZE)
         return -EIO;
-    return n->depth && !n->entries ? -EIO : 0;
+    return (n->depth && !n->entries) || !extent_node_begins(n) ? -EIO : 0;
 }
 
 /* An extent block ends in a checksum behind its last possible entry. */
@@ -81,22 +88,25 @@ static int extent_leaf_find(const struct ext_fs *x, const struct extent_node *n,
     return 0;
 }
 
-/* Narrows n->from and n->to to the child that has `logical`; its block goes to *ret_block. */
+/* Narrows n->from and n->to to the child that has `logical`; its block goes to *ret_block, or 0 when it lies
+ * before the first entry. */
 static int extent_index_find(struct extent_node *n, uint64_t logical, uint64_t *ret_block)
 {
-    uint64_t from = n->from, to = n->to, before = 0;
+    uint64_t from = n->from, to = n->to, before = 0; /* the bounds of the child */
     for (unsigned k = 0; k < n->entries; k++) {
         struct bytes e = bytes_sub(n->b, EH_SIZE + (size_t)k * EE_SIZE, EE_SIZE);
         uint64_t first = le32(e, EI_LOGICAL);
         if (first < n->from || first >= n->to || (k && first <= before))
             return -EIO;
         before = first;
-        if (k && first > logical) {
+        if (first > logical) {
             to = min_u64(to, first);
             continue;
         }
-        from = k ? first : n->from; /* what lies before the first entry is a hole in its child */
+        from = first;
         *ret_block = le32(e, EI_LEAF_LO) | (uint64_t)le16(e, EI_LEAF_HI) << 32;
+        if (!*ret_block)
+            return -EIO;
     }
     n->from = from;
     n->to = to;
@@ -108,7 +118,8 @@ static int map_extents(struct ext_fs *x, const struct ext_inode *i, uint64_t log
     struct bad bad = { 0 };
     struct extent_node n = { .b = bytes_of(i->raw + EXT_INODE_BLOCK, EXT_INODE_BLOCK_SIZE, 0, &bad),
                              .from = 0,
-                             .to = 1ull << 32 };
+                             .to = 1ull << 32,
+                             .root = true };
     struct cache_block *held = NULL;
     n.depth = le16(n.b, EH_DEPTH);
     int r = n.depth > EXTENT_DEPTH_MAX ? -EIO : extent_node_check(&n);
@@ -118,8 +129,13 @@ static int map_extents(struct ext_fs *x, const struct ext_inode *i, uint64_t log
         if (held)
             cache_put(x->cache, held);
         held = NULL;
+        if (!r && !block) {
+            *ret = (struct ext_run){ 0, n.to - logical };
+            return bad.set ? -EIO : 0;
+        }
         if (r < 0 || (r = ext_block_get(x, block, &held)) < 0)
             break;
+        n.root = false;
         n.b = bytes_of(held->data, held->size, 0, &bad);
         n.depth--;
         r = extent_node_check(&n);

@@ -111,26 +111,50 @@ static int ext_getxattr(struct volume *v, uint64_t ino, const char *name, void *
     return r < 0 ? r : ext_xattr_get(fs_of(v), &i, name, buf, size, ret_len);
 }
 
+/* Blocks that hold no files: superblocks, descriptors, bitmaps, inode tables, the journal. */
+static uint64_t ext_overhead(struct ext_fs *x)
+{
+    const struct ext_super *s = &x->super;
+    if (s->overhead_blocks)
+        return s->overhead_blocks;
+    uint64_t n = s->first_data_block;
+    for (dgrp_t g = 0; g < s->groups; g++) {
+        blk64_t super, old_desc, new_desc;
+        blk_t used = 0;
+        ext2fs_super_and_bgd_loc2(x->lib, g, &super, &old_desc, &new_desc, &used);
+        n += used + 2ull + x->lib->inode_blocks_per_group;
+    }
+    struct ext_inode i;
+    if (s->journal_inode && ext_inode_read(x, s->journal_inode, &i) == 0)
+        n += i.size / s->block_size;
+    return n;
+}
+
+/* Linux keeps a fiftieth, at most this many clusters, for extents that are split while the volume is full. */
+enum { KEPT_CLUSTERS_MAX = 4096 };
+
 /* Free counts are the groups' own: the superblock's are only written at unmount. */
 static int ext_statfs(struct volume *v, struct statvfs *ret)
 {
     struct ext_fs *x = fs_of(v);
     const struct ext_super *s = &x->super;
-    uint64_t free_blocks = 0, free_inodes = 0;
-    pthread_mutex_lock(&x->lock);
+    uint32_t ratio = s->cluster_size / s->block_size;
+    uint64_t overhead = ext_overhead(x), free_blocks = 0, free_inodes = 0;
     for (dgrp_t g = 0; g < s->groups; g++) {
-        free_blocks += (uint64_t)ext2fs_bg_free_blocks_count(x->lib, g) * (s->cluster_size / s->block_size);
+        free_blocks += (uint64_t)ext2fs_bg_free_blocks_count(x->lib, g) * ratio;
         free_inodes += ext2fs_bg_free_inodes_count(x->lib, g);
     }
-    pthread_mutex_unlock(&x->lock);
-    uint64_t blocks = s->overhead_blocks < s->blocks ? s->blocks - s->overhead_blocks : s->blocks;
+    uint64_t kept = s->reserved_blocks;
+    if (s->incompat & EXT3_FEATURE_INCOMPAT_EXTENTS)
+        kept += min_u64(s->blocks / ratio / 50, KEPT_CLUSTERS_MAX) * ratio;
+    uint64_t blocks = overhead < s->blocks ? s->blocks - overhead : s->blocks;
     free_blocks = min_u64(free_blocks, blocks);
     *ret = (struct statvfs){
         .f_bsize = s->block_size,
         .f_frsize = s->block_size,
         .f_blocks = blocks,
         .f_bfree = free_blocks,
-        .f_bavail = free_blocks > s->reserved_blocks ? free_blocks - s->reserved_blocks : 0,
+        .f_bavail = free_blocks > kept ? free_blocks - kept : 0,
         .f_files = s->inodes,
         .f_ffree = min_u64(free_inodes, s->inodes),
         .f_favail = min_u64(free_inodes, s->inodes),

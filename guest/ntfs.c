@@ -18,6 +18,7 @@
  * circle would. The device counts what one call reads and fails beyond a limit, see ntfs_lock(). */
 #include "ntfs.h"
 
+#include "../formats/bytes.h"
 #include "../formats/checked.h"
 
 #include <errno.h>
@@ -305,6 +306,7 @@ struct entry {
 struct batch {
     struct entry *entries;
     size_t n, max;
+    s64 from; /* entries before this position are passed over */
     int error;
 };
 
@@ -312,7 +314,7 @@ static int take_entry(void *ctx, const ntfschar *ucs, const int len, const int n
                       const MFT_REF mref, const unsigned dt_type)
 {
     struct batch *b = ctx;
-    if (name_type == FILE_NAME_DOS || pos < 2 || MREF(mref) < FILE_first_user)
+    if (pos < b->from || name_type == FILE_NAME_DOS || pos < 2 || MREF(mref) < FILE_first_user)
         return 0; /* 8.3 names are found but not listed; "." and ".."; metadata */
     if (b->n == b->max)
         return 1;
@@ -333,7 +335,7 @@ static int take_entry(void *ctx, const ntfschar *ucs, const int len, const int n
 }
 
 /* The library walks the index bitmap bit by bit, holes and all: its size must make sense first. */
-static int check_index(ntfs_inode *dir)
+static int check_index_bitmap(ntfs_inode *dir)
 {
     ntfs_attr *na = ntfs_attr_open(dir, AT_BITMAP, NTFS_INDEX_I30, 4);
     if (!na)
@@ -343,17 +345,46 @@ static int check_index(ntfs_inode *dir)
     return ok ? 0 : -EIO;
 }
 
-/* Fills `b` from *pos on; *ret_end: there is nothing behind it. */
+/* Bytes of the directory's index blocks, as its index root says. */
+static int index_block_size(ntfs_inode *dir, uint32_t *ret)
+{
+    enum { ROOT_BLOCK_SIZE = 8, ROOT_SIZE = 12 };
+    uint8_t root[ROOT_SIZE];
+    ntfs_attr *na = ntfs_attr_open(dir, AT_INDEX_ROOT, NTFS_INDEX_I30, 4);
+    if (!na)
+        return ntfs_failed();
+    s64 n = ntfs_attr_pread(na, 0, sizeof root, root);
+    ntfs_attr_close(na);
+    struct bad bad = { 0 };
+    *ret = le32(bytes_of(root, sizeof root, 0, &bad), ROOT_BLOCK_SIZE);
+    return n == sizeof root && *ret >= NTFS_BLOCK_SIZE && is_power_of_two(*ret) ? 0 : -EIO;
+}
+
+static int list_from(struct ntfs *v, ntfs_inode *dir, s64 cookie, struct batch *b)
+{
+    uint32_t block = 0;
+    int r = check_index_bitmap(dir);
+    if (!r)
+        r = index_block_size(dir, &block);
+    if (r < 0)
+        return r;
+    s64 pos = cookie, blocks_at = v->lib->mft_record_size;
+    if (pos > blocks_at)
+        pos = blocks_at + (pos - blocks_at) / (8 * (s64)block) * (8 * (s64)block);
+    b->from = cookie;
+    if (ntfs_readdir(dir, &pos, b, take_entry) && b->n < b->max)
+        return b->error ? b->error : ntfs_failed();
+    return 0;
+}
+
+/* Fills `b` from the cookie on; *ret_end: there is nothing behind it. */
 static int fill_batch(struct ntfs *v, uint64_t dir, uint64_t cookie, struct batch *b, bool *ret_end)
 {
     ntfs_inode *ni;
-    s64 pos = (s64)cookie;
     ntfs_lock(v);
     int r = ntfs_get_inode(v, dir, &ni);
     if (!r) {
-        r = ntfs_is_dir(ni) ? check_index(ni) : -ENOTDIR;
-        if (!r && ntfs_readdir(ni, &pos, b, take_entry) && b->n < b->max)
-            r = b->error ? b->error : ntfs_failed();
+        r = ntfs_is_dir(ni) ? list_from(v, ni, (s64)cookie, b) : -ENOTDIR;
         ntfs_inode_close(ni);
     }
     ntfs_unlock(v);

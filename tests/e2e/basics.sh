@@ -100,7 +100,7 @@ is "its network card" "$(json "$info" '.vm.nics | length')" 1
 is "the disk" "$(json "$info" '.disks[0] | [.name, .size, .format, .chain[0].subformat] | @csv')" \
     '"disk0",134217728,"vmdk","streamOptimized"'
 is "the volumes" "$(json "$info" '[.volumes[] | .name + "=" + .type] | join(" ")')" \
-    "disk0p1=vfat disk0p2=ntfs disk0p3=ext4"
+    "disk0p1=fat32 disk0p2=ntfs disk0p3=ext4"
 is "all volumes are shown" "$(json "$info" '[.volumes[].shown] | all')" true
 check "disks/disk0/info.json is JSON" jq . "$mnt/disks/disk0/info.json"
 is "each view's size is as stat says" \
@@ -110,6 +110,33 @@ check "map.json is JSON" jq . "$mnt/disks/disk0/map.json"
 run 0 --info "$sample"
 check "--info prints info.json" same "$tmp/stdout" "$info"
 check "read twice alike" same "$info" "$info"
+
+# ---- the guest ----
+
+is "Windows is the first guest" "$(json "$info" '[.guests[] | .os + "=" + .root] | join(" ")')" \
+    "windows=disk0p2 linux=disk0p3"
+is "guest/" "$(ls "$mnt/guest")" C
+check "guest/ and volumes/ show the same file" same "$mnt/guest/C/inetpub/access.log" "$mnt/volumes/disk0p2/inetpub/access.log"
+check "names without case" test -s "$mnt/guest/C/WINDOWS/system32/CONFIG/system"
+check "a junction leads to its place" same "$mnt/guest/C/Documents and Settings/admin/Desktop/Grüße.txt" \
+    "$mnt/guest/C/Users/admin/Desktop/Grüße.txt"
+is "an NTFS-compressed file" "$(sha "$mnt/guest/C/Windows/Logs/compressed.log")" \
+    "$(for _ in 1 2 3 4 5 6 7 8; do cat "$mnt/guest/C/inetpub/access.log"; done | sha)"
+is "an alternate stream" "$(python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "user.Zone.Identifier").decode())' \
+    "$mnt/guest/C/Users/Public/Documents/README.txt" | tr -d '\r')" "$(printf '[ZoneTransfer]\nZoneId=3\n')"
+
+mnt=$tmp/linux
+mount_ok "$sample" -- -o os=1
+is "os=1 is the Linux" "$(cat "$mnt/guest/etc/hostname")" web01
+is "its fstab is followed" "$(ls "$mnt/guest/boot/efi")" EFI
+is "an absolute link stays inside" "$(sha "$mnt/guest/bin/hello")" "$(sha "$mnt/guest/usr/bin/hello")"
+is "a link with too many .. stays inside" "$(cat "$mnt/guest/srv/up")" web01
+is "its stored text" "$(python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "user.ferryfs.target", follow_symlinks=False).decode())' \
+    "$mnt/guest/bin/hello")" /usr/bin/hello
+is "hard links are counted" "$(stat -c %h "$mnt/guest/usr/bin/hello")" 2
+check "a sparse file has few blocks" test "$(stat -c %b "$mnt/guest/var/log/sparse.db")" -lt 100
+unmount
+mnt=$good
 
 # ---- two mounts, and ways to end one ----
 

@@ -6,9 +6,11 @@
 #include <string.h>
 
 extern const struct format raw_format;
+extern const struct format vmdk_format;
 
 const struct format *const formats[] = {
     &raw_format,
+    &vmdk_format,
     NULL,
 };
 

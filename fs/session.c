@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,10 @@ struct session {
     void (*answering)(void *ctx);
     void *ctx;
     struct direct_mmap mmap;
+    /* The kernel drops the RELEASE requests that still wait when the mount ends, so that some files are never
+     * closed: those of this list are, at the end. */
+    struct handle *handles;
+    pthread_mutex_t handles_lock; /* protects the list; no other lock is taken under it */
 };
 
 static struct ferry *ferry_of(fuse_req_t req)
@@ -302,6 +307,27 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
     return (struct handle *)(uintptr_t)fi->fh;
 }
 
+static void add_handle(struct session *s, struct handle *h)
+{
+    pthread_mutex_lock(&s->handles_lock);
+    h->next = s->handles;
+    h->link = &s->handles;
+    if (h->next)
+        h->next->link = &h->next;
+    s->handles = h;
+    pthread_mutex_unlock(&s->handles_lock);
+}
+
+static void close_handle(struct session *s, struct handle *h)
+{
+    pthread_mutex_lock(&s->handles_lock);
+    *h->link = h->next;
+    if (h->next)
+        h->next->link = h->link;
+    pthread_mutex_unlock(&s->handles_lock);
+    h->ops->release(s->ferry, h);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ferry *f = ferry_of(req);
@@ -319,15 +345,15 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fi->fh = (uint64_t)(uintptr_t)h;
     fi->direct_io = h->direct;
     fi->keep_cache = h->keep_cache;
+    add_handle(fuse_req_userdata(req), h);
     if (fuse_reply_open(req, fi) < 0)
-        h->ops->release(f, h);
+        close_handle(fuse_req_userdata(req), h);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    struct handle *h = handle_of(fi);
-    h->ops->release(ferry_of(req), h);
+    close_handle(fuse_req_userdata(req), handle_of(fi));
     fuse_reply_err(req, 0);
 }
 
@@ -506,6 +532,7 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
     if (!s)
         return -ENOMEM;
     s->ferry = f;
+    pthread_mutex_init(&s->handles_lock, NULL);
     escape(o->sources[0], source, sizeof source);
     snprintf(words, sizeof words, "ro,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s", MAX_READ,
              o->allow_other ? ",allow_other,default_permissions" : "", source);
@@ -566,5 +593,8 @@ void session_free(struct session *s)
         return;
     if (s->fuse)
         fuse_session_destroy(s->fuse);
+    while (s->handles)
+        close_handle(s, s->handles);
+    pthread_mutex_destroy(&s->handles_lock);
     free(s);
 }

@@ -30,8 +30,9 @@ typedef int (*tree_emit)(void *ctx, const char *name, const struct node_id *id, 
 /* An open file. Trees put their own state behind it. */
 struct handle {
     const struct tree_ops *ops;
-    bool direct;     /* set by open: by direct I/O, past the page cache */
-    bool keep_cache; /* set by open: pages of an earlier open are still right */
+    bool direct;                 /* set by open: by direct I/O, past the page cache */
+    bool keep_cache;             /* set by open: pages of an earlier open are still right */
+    struct handle *next, **link; /* session.c's list of open files */
 };
 
 /* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory). */

@@ -47,6 +47,7 @@ mounts=()  # every mount point that mount_ok was ever asked for
 passed=0
 failed=0
 finished=
+exit_commands=() # run at the end, whatever happens
 expected_reports= # set by tests that kill a daemon on purpose
 
 # A daemon's stderr is gone when it leaves the terminal, so the sanitizers write to files.
@@ -254,6 +255,7 @@ mount_fails() {
 # shellcheck disable=SC2120 # most callers want the default
 unmount() {
     local at=${1:-$mnt} pids
+    is_mounted "$at" || { fail "unmount of $at: nothing is mounted there"; return; }
     pids=$(daemons "$at")
     # The kernel may still be closing what a command just ended had open: so once more.
     if ! wait_for fusermount3 -u -- "$at"; then
@@ -278,8 +280,10 @@ check_reports() {
 
 cleanup() {
     local status=$? at pids
+    local command
     trap - EXIT
     cd /
+    for command in ${exit_commands[@]+"${exit_commands[@]}"}; do eval "$command"; done
     pids=$(daemons)
     for at in ${mounts[@]+"${mounts[@]}"}; do
         is_mounted "$at" || continue

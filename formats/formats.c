@@ -7,10 +7,12 @@
 
 extern const struct format qcow2_format;
 extern const struct format raw_format;
+extern const struct format vmdk_format;
 
 const struct format *const formats[] = {
     &qcow2_format,
     &raw_format,
+    &vmdk_format,
     NULL,
 };
 

@@ -306,9 +306,12 @@ static int copy_name(struct header_reader *r, struct bytes b, const char *what, 
  * protocol. */
 static int check_reference(struct header_reader *r, const char *role, char **name)
 {
+    static const char file[] = "file:";
+    const size_t skip = sizeof file - 1;
     char *s = *name;
-    if (!strncmp(s, "file:", 5)) {
-        memmove(s, s + 5, strlen(s + 5) + 1);
+    size_t n = strlen(s);
+    if (n >= skip && !memcmp(s, file, skip)) {
+        memmove(s, s + skip, n - skip + 1);
         return 0;
     }
     if (s[strcspn(s, ":/")] != ':')

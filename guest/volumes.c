@@ -8,6 +8,7 @@
 extern const struct volume_driver ext_driver, fat_driver, ntfs_driver;
 
 const struct volume_driver *const volume_drivers[] = {
+    &ext_driver,
     &fat_driver,
     &ntfs_driver,
     NULL,

@@ -122,7 +122,7 @@ like() {
 # same A B: the same bytes. sha FILE: its SHA-256 (or of stdin). json FILE FILTER: what jq prints.
 same() { cmp -- "$1" "$2"; }
 sha() { sha256sum ${1+"$1"} | cut -c1-64; }
-json() { jq -r -- "$2" "$1"; }
+json() { jq -r "$2" "$1"; }
 
 # need PROGRAM...: skips the test where one is missing.
 need() {

@@ -19,19 +19,19 @@ hello() { cat "$mnt/volumes/$1/hello.txt"; }
 volume() { json "$mnt/info.json" ".volumes[] | select(.name==\"$1\") | $2"; }
 
 # ---- MBR: two primary ones, 20 logical ones, one of them not a file system, one of them damaged ----
-truncate -s 40M "$tmp/mbr.img"
+truncate -s 64M "$tmp/mbr.img"
 {
     echo 'label: dos'
     echo 'start=2048, size=2048, type=c'
     echo 'start=4096, size=2048, type=83'
-    echo 'start=8192, size=65536, type=5'
-    for i in $(seq 0 19); do echo "start=$((10240 + i * 3072)), size=2048, type=c"; done
-} | sfdisk -q "$tmp/mbr.img"
+    echo 'start=8192, size=98304, type=5'
+    for i in $(seq 0 19); do echo "start=$((10240 + i * 4096)), size=2048, type=c"; done
+} | sfdisk -q "$tmp/mbr.img" || fail "sfdisk"
 put_fat "$tmp/mbr.img" 2048 2048 first
-for i in $(seq 0 19); do put_fat "$tmp/mbr.img" $((10240 + i * 3072)) 2048 "logical $((i + 5))"; done
-dd if=/dev/zero of="$tmp/mbr.img" bs=512 seek=$((10240 + 3 * 3072)) count=4 conv=notrunc status=none      # 8: nothing
-printf '\377\377\377\377' | dd of="$tmp/mbr.img" bs=1 seek=$(((10240 + 4 * 3072) * 512 + 32)) conv=notrunc status=none
-printf '\000\000' | dd of="$tmp/mbr.img" bs=1 seek=$(((10240 + 4 * 3072) * 512 + 22)) conv=notrunc status=none # 9: damaged
+for i in $(seq 0 19); do put_fat "$tmp/mbr.img" $((10240 + i * 4096)) 2048 "logical $((i + 5))"; done
+dd if=/dev/zero of="$tmp/mbr.img" bs=512 seek=$((10240 + 3 * 4096)) count=4 conv=notrunc status=none      # 8: nothing
+printf '\377\377\377\377' | dd of="$tmp/mbr.img" bs=1 seek=$(((10240 + 4 * 4096) * 512 + 32)) conv=notrunc status=none
+printf '\000\000' | dd of="$tmp/mbr.img" bs=1 seek=$(((10240 + 4 * 4096) * 512 + 22)) conv=notrunc status=none # 9: damaged
 mount_ok "$tmp/mbr.img" -- -o format=raw
 is "the primary one" "$(hello disk0p1)" first
 for i in 5 7 10 24; do is "logical $i" "$(hello disk0p$i)" "logical $i"; done

@@ -79,8 +79,9 @@ create cluster_size=64k snap.qcow2 1M
 qio 'write -P 5 0 100k' snap.qcow2
 qemu-img snapshot -c s1 snap.qcow2
 qio 'write -P 6 32k 100k' snap.qcow2
-qemu-img create -q -f qcow2 empty.qcow2 0
-same_disks pre-*.qcow2 dirty.qcow2 zeros.qcow2 snap.qcow2
+create cluster_size=128k pieces.qcow2 3G
+qio 'write -P 5 1023M 2M' 'write -P 6 2047M 1k' pieces.qcow2
+same_disks pieces.qcow2 pre-*.qcow2 dirty.qcow2 zeros.qcow2 snap.qcow2
 
 # a disk that is mostly nothing is mapped in no time, and stays sparse
 qemu-img create -q -f qcow2 huge.qcow2 64T
@@ -191,6 +192,11 @@ for f in v3-64k.qcow2 v3-4k-zlib.qcow2 v3-64k-zstd.qcow2 ext-64k.qcow2 pre-metad
         unmount
     done
 done
+
+# too many tables to look at them all, but the refcounts tell
+create preallocation=metadata cut.qcow2 200G
+truncate -s -1M cut.qcow2
+mount_fails 2 'cut.qcow2: truncated: the file ends before the data of guest byte [0-9]+ at byte [0-9]+' cut.qcow2
 
 # ---- real images ----
 if have_corpus; then

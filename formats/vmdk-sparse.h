@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_VMDK_SPARSE_H
+#define FERRYFS_VMDK_SPARSE_H
+/* Hosted sparse extents (magic KDMV), plain and stream-optimized, as disks. */
+#include "image.h"
+
+/* A checked header. Sectors are of 512 bytes, always. */
+struct vmdk_header {
+    uint32_t version; /* 1 to 3 */
+    uint32_t flags;
+    uint64_t capacity_sectors;
+    uint64_t grain_sectors;                         /* a power of two; meaningless when capacity is 0 */
+    uint64_t descriptor_sector, descriptor_sectors; /* 0: none embedded */
+    uint32_t gtes_per_gt;
+    uint64_t rgd_sector, gd_sector; /* gd may be VMDK_GD_AT_END */
+    uint64_t overhead_sectors;      /* before the first grain */
+    bool unclean;
+};
+
+enum vmdk_flag {
+    VMDK_FLAG_NEWLINES = 1 << 0, /* the newline test is valid */
+    VMDK_FLAG_RGD = 1 << 1,      /* there is a redundant grain directory */
+    VMDK_FLAG_ZEROED = 1 << 2,   /* a grain table entry of 1 means zeros */
+    VMDK_FLAG_COMPRESSED = 1 << 16,
+    VMDK_FLAG_MARKERS = 1 << 17, /* each grain begins with its address and its size */
+};
+
+#define VMDK_MAGIC     "KDMV"
+#define VMDK_GD_AT_END UINT64_MAX
+enum { VMDK_SECTOR = 512, VMDK_HEADER_BYTES = 512 };
+
+/* Reads and checks the header (or the footer) at byte `at`. -ENODATA cut short, -EUCLEAN damaged, -ENOTSUP a
+ * version, flag or compression that is not known, -EFBIG. */
+int vmdk_header_read(struct file *file, uint64_t at, struct vmdk_header *ret, struct fault *fault);
+
+/* What the opening of every kind of extent needs and adds to. */
+struct vmdk_context {
+    const struct image_env *env;
+    struct layer_info *info; /* block_size, compression, notes are filled in */
+};
+
+/* Opens an extent of `sectors` sectors (0: as many as its header says) that stands in `file`. Where its line
+ * and its header differ by rounding, the line decides, and what the tables don't cover is HOLE. Reads the
+ * grain directory, and as many grain tables as is cheap, and refuses what they show: -ENODATA truncated,
+ * -EUCLEAN. */
+int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_context *ctx, struct disk **ret,
+                     struct fault *fault);
+#endif

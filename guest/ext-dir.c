@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Directories: blocks full of entries, each {inode, rec_len, name_len, type, name}, chained by rec_len; inode
+ * 0 is a free one. The nodes of a hashed directory (htree) look like free entries to who reads on, and a
+ * leaf's checksum hides in one at the block's end. So every form is read in order, and a cookie is a byte
+ * offset.
+ *
+ * An inline directory has its entries in i_block behind the parent's number (4 bytes), and in the attribute
+ * system.data. Entries don't cross from one to the other.
+ *
+ * Names in encrypted directories are ciphertext, and may hold any byte: they are shown in base64 with '-' and
+ * '_', a long one cut and ended by '~' and a hash. A look-up compares names as shown.
+ *
+ * Damage ends the reading with EIO where it is met, as it does in Linux. */
+#include "ext.h"
+#include "../formats/checked.h"
+#include "../formats/hash.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { DE_INODE = 0, DE_REC_LEN = 4, DE_NAME_LEN = 6, DE_TYPE = 7, DE_NAME = 8, DE_SIZE = 8 };
+enum { TAIL_SIZE = 12, TAIL_TYPE = 0xDE, TAIL_CSUM = 8 };
+enum { NAME_MAX_LEN = 255, INLINE_PARENT = 4 };
+/* ext4 without large_dir stops at this size (two levels of htree of 4 KiB blocks come to less). */
+static const uint64_t dir_size_max = 1ull << 31;
+
+struct dir_walk {
+    struct ext_fs *x;
+    const struct ext_inode *dir;
+    uint64_t from; /* entries before this byte of the directory are passed over */
+    ext_dir_visit visit;
+    void *ctx;
+};
+
+static mode_t dirent_type(const struct ext_fs *x, struct bytes e)
+{
+    static const mode_t types[] = { 0, S_IFREG, S_IFDIR, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK, S_IFLNK };
+    if (!(x->super.incompat & EXT2_FEATURE_INCOMPAT_FILETYPE))
+        return 0;
+    uint8_t t = u8(e, DE_TYPE);
+    return t < sizeof types / sizeof *types ? types[t] : 0;
+}
+
+static uint32_t dirent_rec_len(const struct ext_fs *x, struct bytes e)
+{
+    uint32_t v = le16(e, DE_REC_LEN);
+    if (x->super.block_size < 65536)
+        return v;
+    return v == 65535 || !v ? 65536 : (v & 65532) | (v & 3) << 16;
+}
+
+/* 255 bytes of ciphertext would be 340 characters: the first 150 make 200. */
+enum { ENCODED_WHOLE = 189, ENCODED_PART = 150 };
+
+static size_t name_encode(const uint8_t *p, size_t n, char out[NAME_MAX_LEN + 1])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    size_t take = n <= ENCODED_WHOLE ? n : ENCODED_PART, o = 0;
+    for (size_t k = 0; k < take; k += 3) {
+        uint32_t v = (uint32_t)p[k] << 16;
+        v |= k + 1 < take ? (uint32_t)p[k + 1] << 8 : 0;
+        v |= k + 2 < take ? p[k + 2] : 0;
+        for (int d = 0; d < 4 && (d < 2 || k + (size_t)d - 1 < take); d++)
+            out[o++] = digits[v >> (18 - 6 * d) & 63];
+    }
+    if (take < n) {
+        static const char hex[] = "0123456789abcdef";
+        uint32_t hash = crc32c(p, n), rest = crc32c(p + take, n - take);
+        out[o++] = '~';
+        for (int d = 28; d >= 0; d -= 4)
+            out[o++] = hex[hash >> d & 15];
+        for (int d = 28; d >= 0; d -= 4)
+            out[o++] = hex[rest >> d & 15];
+    }
+    out[o] = 0;
+    return o;
+}
+
+static int dir_entry_visit(const struct dir_walk *w, struct bytes e, uint64_t next)
+{
+    size_t len = le16(e, DE_NAME_LEN);
+    if (w->x->super.incompat & EXT2_FEATURE_INCOMPAT_FILETYPE)
+        len &= 0xff;
+    uint32_t ino = le32(e, DE_INODE);
+    struct bytes name = bytes_sub(e, DE_NAME, len);
+    if (!len || len > NAME_MAX_LEN || name.n != len || ino > w->x->super.inodes)
+        return -EIO;
+    if (name.p[0] == '.' && (len == 1 || (len == 2 && name.p[1] == '.')))
+        return 0;
+    char shown[NAME_MAX_LEN + 1];
+    if (w->dir->flags & EXT4_ENCRYPT_FL) {
+        len = name_encode(name.p, len, shown);
+    } else {
+        if (memchr(name.p, '/', len) || memchr(name.p, 0, len))
+            return -EIO;
+        memcpy(shown, name.p, len);
+        shown[len] = 0;
+    }
+    const struct ext_dirent d = {
+        .name = shown, .len = len, .ino = ino, .type = dirent_type(w->x, e), .next = next
+    };
+    return w->visit(w->ctx, &d);
+}
+
+/* Entries of one block, or one part of an inline directory, that lies at byte `at` of the directory. */
+static int dir_walk_entries(const struct dir_walk *w, struct bytes b, uint64_t at)
+{
+    for (size_t off = 0; off < b.n;) {
+        struct bytes e = bytes_sub(b, off, DE_SIZE);
+        uint32_t rec = dirent_rec_len(w->x, e);
+        if (b.bad->set || rec < DE_SIZE || rec % 4 || rec > b.n - off)
+            return -EIO;
+        if (le32(e, DE_INODE) && at + off >= w->from) {
+            int r = dir_entry_visit(w, bytes_sub(b, off, rec), at + off + rec);
+            if (r)
+                return r;
+        }
+        off += rec;
+    }
+    return 0;
+}
+
+/* A leaf ends in a free entry of the type 0xDE with the checksum. Nodes of the htree have theirs elsewhere;
+ * nothing is taken from them. */
+static bool dir_block_csum_good(const struct ext_fs *x, const struct ext_inode *dir, struct bytes b,
+                                uint64_t logical)
+{
+    bool node = !logical || (!le32(b, DE_INODE) && dirent_rec_len(x, b) == b.n);
+    if (node && dir->flags & EXT2_INDEX_FL) /* may end in what was a leaf's checksum once */
+        return true;
+    struct bytes tail = bytes_sub(b, b.n - TAIL_SIZE, TAIL_SIZE);
+    return !le32(tail, DE_INODE) && le16(tail, DE_REC_LEN) == TAIL_SIZE && !u8(tail, DE_NAME_LEN) &&
+           u8(tail, DE_TYPE) == TAIL_TYPE &&
+           crc32c_update(dir->csum_seed, b.p, b.n - TAIL_SIZE) == le32(tail, TAIL_CSUM);
+}
+
+static int dir_walk_block(const struct dir_walk *w, uint64_t logical)
+{
+    struct ext_fs *x = w->x;
+    struct ext_run run;
+    struct cache_block *held;
+    int r = ext_map(x, w->dir, logical, &run);
+    if (r < 0)
+        return r;
+    if (!run.block) /* a directory has no holes */
+        return -EIO;
+    r = ext_block_get(x, run.block, &held);
+    if (r < 0)
+        return r;
+    struct bad bad = { 0 };
+    struct bytes b = bytes_of(held->data, held->size, 0, &bad);
+    if (x->super.has_csum && !dir_block_csum_good(x, w->dir, b, logical))
+        r = -EIO;
+    else
+        r = dir_walk_entries(w, b, logical * x->super.block_size);
+    cache_put(x->cache, held);
+    return r;
+}
+
+static int dir_walk_inline(const struct dir_walk *w)
+{
+    uint8_t buf[EXT_INLINE_MAX];
+    size_t len;
+    int r = ext_inline_read(w->x, w->dir, buf, &len);
+    if (r < 0)
+        return r;
+    struct bad bad = { 0 };
+    struct bytes b = bytes_of(buf, len, 0, &bad);
+    size_t first = (size_t)min_u64(len, EXT_INODE_BLOCK_SIZE);
+    if (first < INLINE_PARENT)
+        return -EIO;
+    r = dir_walk_entries(w, bytes_sub(b, INLINE_PARENT, first - INLINE_PARENT), INLINE_PARENT);
+    if (!r && len > first)
+        r = dir_walk_entries(w, bytes_sub(b, first, len - first), first);
+    return r;
+}
+
+int ext_dir_each(struct ext_fs *x, const struct ext_inode *dir, uint64_t from, ext_dir_visit visit, void *ctx)
+{
+    struct dir_walk w = { x, dir, from, visit, ctx };
+    if (!S_ISDIR(dir->mode))
+        return -ENOTDIR;
+    if (dir->flags & EXT4_INLINE_DATA_FL)
+        return dir_walk_inline(&w);
+    uint64_t size = x->super.block_size;
+    if (dir->size % size || dir->size / size > x->super.blocks ||
+        (dir->size > dir_size_max && !(x->super.incompat & EXT4_FEATURE_INCOMPAT_LARGEDIR)))
+        return -EIO;
+    for (uint64_t n = from / size; n < dir->size / size; n++) {
+        int r = dir_walk_block(&w, n);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+struct dir_find {
+    const char *name;
+    size_t len;
+    const struct ext2fs_nls_table *fold; /* NULL: byte by byte */
+    uint32_t ino;
+};
+
+static int dir_find_visit(void *ctx, const struct ext_dirent *e)
+{
+    struct dir_find *f = ctx;
+    bool same = f->fold ? !ext2fs_casefold_cmp(f->fold, (const unsigned char *)f->name, f->len,
+                                               (const unsigned char *)e->name, e->len)
+                        : e->len == f->len && !memcmp(e->name, f->name, f->len);
+    if (same)
+        f->ino = e->ino;
+    return same;
+}
+
+int ext_dir_lookup(struct ext_fs *x, const struct ext_inode *dir, const char *name, uint32_t *ret_ino)
+{
+    struct dir_find f = { .name = name, .len = strlen(name) };
+    if (f.len > NAME_MAX_LEN)
+        return -ENAMETOOLONG;
+    int r = ext_dir_each(x, dir, 0, dir_find_visit, &f);
+    bool folds = dir->flags & EXT4_CASEFOLD_FL && x->super.incompat & EXT4_FEATURE_INCOMPAT_CASEFOLD &&
+                 !(dir->flags & EXT4_ENCRYPT_FL);
+    if (!r && folds && (f.fold = ext2fs_load_nls_table(x->super.encoding)))
+        r = ext_dir_each(x, dir, 0, dir_find_visit, &f);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    *ret_ino = f.ino;
+    return 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A qcow2 image made of the input. Beyond not crashing: the map covers the disk in order, what it calls data
+ * reads twice alike or fails twice alike, in whole and in part, and prefetching harms nothing. */
+#include "formats/checked.h"
+#include "formats/image.h"
+
+#include <assert.h>
+#include <string.h>
+
+extern const struct format qcow2_format;
+
+enum { MAX_EXTENTS = 2000, READ = 8192 };
+
+static void read_twice(struct disk *d, uint64_t off, uint64_t length)
+{
+    static uint8_t once[READ], again[READ];
+    size_t n = (size_t)min_u64(length, READ), part = n / 3;
+    int r = disk_pread(d, once, n, off);
+    disk_prefetch(d, off, n);
+    assert(disk_pread(d, again, n, off) == r);
+    if (r < 0)
+        return;
+    assert(!memcmp(once, again, n));
+    assert(!disk_pread(d, again, n - part, off + part));
+    assert(!memcmp(once + part, again, n - part));
+}
+
+static void walk(struct disk *d)
+{
+    uint64_t off = 0;
+    for (unsigned i = 0; i < MAX_EXTENTS && off < d->size; i++) {
+        struct extent e, part;
+        if (disk_map(d, off, d->size - off, &e) < 0) {
+            off += 512;
+            continue;
+        }
+        assert(e.length && e.length <= d->size - off);
+        assert(!disk_map(d, off + e.length - 1, 1, &part) && part.kind == e.kind && part.length == 1);
+        read_twice(d, off, e.length);
+        off += e.length;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct file *file;
+    struct layer layer = { 0 };
+    struct fault fault = { 0 };
+    struct image_env env = { .cache = cache_new(1 << 20, NULL) };
+    if (!env.cache)
+        return 0;
+    if (file_memory_new(data, size, "fuzz.qcow2", &file) < 0) {
+        cache_free(env.cache);
+        return 0;
+    }
+    int r = qcow2_format.open(file, &env, &layer, &fault);
+    if (r < 0) {
+        assert(fault.err == r && fault.what[0]);
+    } else {
+        walk(layer.disk);
+        disk_close(layer.disk);
+        backing_done(&layer.backing);
+        notes_done(&layer.info.notes);
+    }
+    cache_free(env.cache);
+    file_unref(file);
+    return 0;
+}

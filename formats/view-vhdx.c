@@ -72,29 +72,42 @@ struct vhdx {
 
 /* ---- the BAT ---- */
 
-/* Entry i; *place is that of the next present block among the blocks in the file. */
-static uint64_t bat_entry(const struct view *v, uint64_t i, uint64_t *place)
+/* A walk over the entries. A division for each would take longer than all else. */
+struct bat_walk {
+    uint64_t i;      /* the next entry */
+    uint64_t within; /* its number in its chunk; chunk_ratio: the sector bitmap's */
+    uint64_t block;  /* the next block */
+    uint64_t place;  /* that of the next present block among the blocks in the file */
+};
+
+static uint64_t next_entry(const struct view *v, struct bat_walk *w)
 {
     const struct vhdx *x = v->layout.private;
-    if (i >= x->n_entries || i % (x->chunk_ratio + 1) == x->chunk_ratio)
-        return 0; /* padding, or a sector bitmap that isn't there */
-    uint64_t block = i - i / (x->chunk_ratio + 1);
+    if (w->i++ >= x->n_entries)
+        return 0; /* padding */
+    if (w->within++ == x->chunk_ratio) {
+        w->within = 0;
+        return 0; /* a sector bitmap that isn't there */
+    }
+    uint64_t block = w->block++;
     if (!x->fixed && !blockmap_get(v->layout.blocks, block))
         return STATE_ZERO;
-    return (x->data + (*place)++ * x->block_size) | STATE_PRESENT;
+    return (x->data + w->place++ * x->block_size) | STATE_PRESENT;
 }
 
 static void vhdx_bat(const struct view *v, void *buf, size_t len, uint64_t off)
 {
     const struct vhdx *x = v->layout.private;
-    uint64_t i = off / BAT_ENTRY;
-    uint64_t block = min_u64(i - i / (x->chunk_ratio + 1), x->n_blocks);
-    uint64_t place = x->fixed ? block : blockmap_rank(v->layout.blocks, block);
+    uint64_t stride = x->chunk_ratio + 1;
+    struct bat_walk w = { .i = off / BAT_ENTRY };
+    w.within = w.i % stride;
+    w.block = min_u64(w.i - w.i / stride, x->n_blocks); /* in the padding there is none */
+    w.place = x->fixed ? w.block : blockmap_rank(v->layout.blocks, w.block);
     size_t skip = (size_t)(off % BAT_ENTRY);
-    for (uint8_t *p = buf; len; i++, skip = 0) {
+    for (uint8_t *p = buf; len; skip = 0) {
         uint8_t entry[BAT_ENTRY];
         size_t n = (size_t)min_u64(len, BAT_ENTRY - skip);
-        put_le64(entry, bat_entry(v, i, &place));
+        put_le64(entry, next_entry(v, &w));
         memcpy(p, entry + skip, n);
         p += n;
         len -= n;

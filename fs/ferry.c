@@ -107,6 +107,9 @@ static void make_views(struct ferry *f, size_t disk)
     struct ferry_disk *d = &f->disks[disk];
     struct view_source src = { .disk = f->vm->disks[disk].image->disk, .sector_size = 512 };
     view_identity(f->vm->disks[disk].image, src.id);
+    _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
+    if (!view_survey(src.disk, &survey)) /* else view_open says why, for each view */
+        src.survey = survey;
     for (size_t i = 0; i < f->n_views; i++) {
         int r = view_open(view_formats[i], &src, &d->views[i], &d->why[i]);
         if (r < 0) {

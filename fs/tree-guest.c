@@ -18,7 +18,10 @@ static const struct tree_ops volumes_ops, volumes_dir_ops, volumes_link_ops;
 static const struct tree_ops letters_ops, guest_dir_ops, guest_link_ops;
 static const struct tree_ops guest_file_ops;
 
-static const char target_xattr[] = "user.ferryfs.target";
+/* The stored target of a link. Linux refuses user xattrs on links before they reach a file system, so it
+ * answers under a second name, and is listed under neither: rsync -X and cp -a would try to read the first.
+ */
+static const char *const target_xattrs[] = { "user.ferryfs.target", "system.ferryfs.target" };
 
 static struct volume *volume_at(const struct ferry *f, uint64_t i)
 {
@@ -203,24 +206,10 @@ static int guest_getxattr(struct ferry *f, const struct node *n, const char *nam
     return v->ops->getxattr ? v->ops->getxattr(v, n->id.b, name, buf, size, ret_len) : -ENODATA;
 }
 
-static int link_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len)
-{
-    size_t own = 0;
-    int r = guest_listxattr(f, n, buf, size, &own);
-    if (r < 0)
-        return r;
-    *ret_len = own + sizeof target_xattr;
-    if (size && size < *ret_len)
-        return -ERANGE;
-    if (size)
-        memcpy(buf + own, target_xattr, sizeof target_xattr);
-    return 0;
-}
-
 static int link_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
                          size_t *ret_len)
 {
-    if (strcmp(name, target_xattr))
+    if (strcmp(name, target_xattrs[0]) && strcmp(name, target_xattrs[1]))
         return guest_getxattr(f, n, name, buf, size, ret_len);
     char target[4097];
     enum link_style style;
@@ -423,7 +412,7 @@ static const struct tree_ops letters_ops = {
 #define GUEST_LINK_OPS(tree)                                                                                 \
     {                                                                                                        \
         .name = tree, .keep_parent = true, .getattr = link_getattr, .readlink = guest_readlink,              \
-        .listxattr = link_listxattr, .getxattr = link_getxattr, .statfs = guest_statfs,                      \
+        .listxattr = guest_listxattr, .getxattr = link_getxattr, .statfs = guest_statfs,                     \
     }
 static const struct tree_ops volumes_dir_ops = GUEST_DIR_OPS("volumes-dir");
 static const struct tree_ops guest_dir_ops = GUEST_DIR_OPS("guest-dir");

@@ -60,13 +60,20 @@ void ntfs_unlock(struct ntfs *v);
 /* Opens inode `ino` (VOLUME_ROOT or an MFT number). -ENOENT: no such file (metadata files are none). Locked;
  * close with ntfs_inode_close(). */
 int ntfs_get_inode(struct ntfs *v, uint64_t ino, ntfs_inode **ret);
-/* `name` (UTF-8) in dir: exactly, else without case. -ENOENT. Locked. */
-int ntfs_lookup_name(struct ntfs *v, ntfs_inode *dir, const char *name, uint64_t *ret_mref);
+/* Calls fn for each $FILE_NAME of the inode until it returns nonzero, which is returned. Locked. */
+int ntfs_each_name(ntfs_inode *ni, int (*fn)(void *ctx, const FILE_NAME_ATTR *name), void *ctx);
 
 static inline bool ntfs_is_dir(const ntfs_inode *ni)
 {
     return ni->mrec->flags & MFT_RECORD_IS_DIRECTORY;
 }
+
+/* ---- ntfs-dir.c ---- */
+/* `name` (UTF-8) in dir: exactly, else without case. -ENOENT. Locked. */
+int ntfs_lookup_name(struct ntfs *v, ntfs_inode *dir, const char *name, uint64_t *ret_mref);
+/* As in volume_ops. `emit` is called without the lock. */
+int ntfs_lookup(struct volume *volume, uint64_t dir, const char *name, uint64_t *ret_ino);
+int ntfs_list(struct volume *volume, uint64_t dir, uint64_t cookie, volume_emit emit, void *ctx);
 
 /* ---- ntfs-data.c ---- */
 /* One $DATA attribute (or another one's value) as it is read: copied out of the library, constant after. */

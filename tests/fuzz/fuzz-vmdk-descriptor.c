@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (size_t i = 0; i < d.n_extents; i++) {
         const struct vmdk_extent *e = &d.extents[i];
-        if (e->sectors > VMDK_MAX_SECTORS || e->offset_sectors > VMDK_MAX_SECTORS || !e->type[0] || e->at >= size)
+        if (e->sectors > VMDK_MAX_SECTORS || e->offset_sectors > VMDK_MAX_SECTORS || !e->type[0] ||
+            e->at >= size)
             abort();
         if (e->name && strchr(e->name, '\\'))
             abort();

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Makes VMDKs that qemu-img doesn't make, from a raw file or of nothing.
 
-    make-vmdk.py stream RAW OUT [--pad BYTES] [--short-last]   stream-optimized, tables at the end, footer, markers
+    make-vmdk.py stream RAW OUT [--pad BYTES] [--overhead SECTORS] [--short-last]
+                                                  stream-optimized, tables at the end, footer, markers
     make-vmdk.py chain DIR COUNT                  COUNT links; link i has the byte i%251+1 in its own grain i
     make-vmdk.py sparse RAW OUT GRAIN GTES        hosted sparse of any geometry, without redundant tables
 """
@@ -41,13 +42,13 @@ def table(entries, count):
     return sectors(struct.pack('<%dI' % count, *(entries + [0] * (count - len(entries)))))
 
 
-def stream(raw, out, pad=0, short_last=False):
+def stream(raw, out, pad=0, overhead=128, short_last=False):
     data = open(raw, 'rb').read()
     capacity, grain, gtes = len(data) // SECTOR, 128, 512
     size = grain * SECTOR
-    common = dict(version=3, flags=0x30001, capacity=capacity, algorithm=1, overhead=128)
+    common = dict(version=3, flags=0x30001, capacity=capacity, algorithm=1, overhead=overhead)
     o = bytearray(header(gd=2 ** 64 - 1, **common) + descriptor(capacity, 'call-me-stream.vmdk', 'streamOptimized'))
-    o += bytes(128 * SECTOR - len(o))
+    o += bytes(overhead * SECTOR - len(o))
     gd, gt = [], []
     grains = -(-len(data) // size)
     for g in range(grains):
@@ -126,8 +127,9 @@ def chain(directory, count):
 
 def main(argv):
     if argv[1:2] == ['stream']:
-        pad = int(argv[argv.index('--pad') + 1]) if '--pad' in argv else 0
-        stream(argv[2], argv[3], pad, '--short-last' in argv)
+        def option(name, default):
+            return int(argv[argv.index(name) + 1]) if name in argv else default
+        stream(argv[2], argv[3], option('--pad', 0), option('--overhead', 128), '--short-last' in argv)
     elif argv[1:2] == ['chain']:
         chain(argv[2], int(argv[3]))
     elif argv[1:2] == ['sparse']:

@@ -148,6 +148,9 @@ static void make_files(ntfs_inode *root)
     file(root, "plain.bin", 70001);
     file(root, "Straße €.txt", 5);
     file(root, "\xf0\x9f\x90\x8b.txt", 5); /* outside the BMP */
+    ntfs_inode *hiber = create(root, "hiberfil.sys", S_IFREG);
+    write_at(hiber, NULL, "wake", 4, 0);
+    done(hiber, root);
     file(root, "CaSe", 1);
     file(root, "case", 2); /* both: exact first */
     ntfs_inode *ni = create(root, "streams", S_IFREG);
@@ -224,24 +227,4 @@ uint8_t *sample_make(void)
     close(fd);
     unlink(path);
     return bytes;
-}
-
-static int memory_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
-{
-    (void)e;
-    memcpy(buf, ((struct memory_disk *)(void *)d)->bytes + off, len);
-    return 0;
-}
-
-static int memory_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
-{
-    (void)d, (void)off;
-    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
-    return 0;
-}
-
-void memory_disk_init(struct memory_disk *d, uint8_t *bytes, uint64_t size)
-{
-    static const struct disk_ops ops = { .name = "memory", .pread = memory_pread, .map = memory_map };
-    *d = (struct memory_disk){ { &ops, size }, bytes };
 }

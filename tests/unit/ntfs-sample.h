@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef FERRYFS_TESTS_NTFS_SAMPLE_H
 #define FERRYFS_TESTS_NTFS_SAMPLE_H
-/* An NTFS volume with one of each, made by mkntfs and by libntfs-3g's own writing calls, and the volume as a
- * disk in memory. For the unit test and for the mutations of it. */
-#include "formats/disk.h"
+/* An NTFS volume with one of each, made by mkntfs and by libntfs-3g's own writing calls.
+ */
+#include <stdint.h>
 
 /* What the sample holds, beside what tests/unit/test-ntfs.c looks for by name. */
 enum {
@@ -23,10 +23,4 @@ static inline uint8_t sample_byte(uint64_t off)
 /* Makes the volume in a temporary file and reads it: SAMPLE_SIZE bytes, malloc'ed. NULL when mkntfs is
  * missing. Fails the test when anything else does. */
 uint8_t *sample_make(void);
-
-struct memory_disk {
-    struct disk disk;
-    uint8_t *bytes; /* not owned */
-};
-void memory_disk_init(struct memory_disk *d, uint8_t *bytes, uint64_t size);
 #endif

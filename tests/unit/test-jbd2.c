@@ -267,8 +267,8 @@ static void revokes_hold_until_written_again(void **state)
         begin(&built, csum, wide, 1, 7);
         copies(&built, LIST(5, 6, 8), 0x20);
         put_commit(&built);
-        put_revoke(&built, LIST(5, 6));
-        copies(&built, LIST(9), 0x30);
+        put_revoke(&built, LIST(5, 6, 10));
+        copies(&built, LIST(9, 10), 0x30); /* a revoke also holds in its own transaction */
         put_commit(&built);
         copies(&built, LIST(6), 0x40);
         put_commit(&built);

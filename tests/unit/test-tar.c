@@ -349,6 +349,7 @@ static void links_have_no_data(void **state)
     struct tar *tar = must_open(&t);
     struct fault fault = { 0 };
     must_hold(tar, "after", "found");
+    assert_int_equal(tar_find(tar, "soft")->kind, TAR_LINK);
     assert_int_equal(tar_open_member(tar_find(tar, "hard"), &(struct file *){ NULL }, &fault), -EMEDIUMTYPE);
     assert_string_equal(fault.what, "is a link in the archive, not a file");
     tar_close(tar);

@@ -53,8 +53,10 @@ static void spellings(void **state)
         "\xef\xbb\xbfversion=1\nCID=1234abcd\nparentCID=0000000f\nRW 8 FLAT \"a\" 0",
         "\tversion\t=\t1\n CID = \"1234abcd\" \nparentcid= 0x0000000F\n\tRW\t8\tflat\t\"a\"\t0\t\n",
         "parentCID=0000000f\nCID=1234abcd\nrw 8 FLAT \"a\" 0\nversion=1\n",
-        "RWthing=1\nRW = 9\nparentCID=0000000f\nxCID=7\nmy.parentCID=3\nCID=1234abcd\nCID=1234abcd\nRW 8 FLAT a\n",
-        "#CID=1\n  # CID=2\n#\nddb.comment = \"CID=3\nddb.x = \"\nCID=1234abcd\nparentCID=f\nRW 8 FLAT \"a\" 0 uuid dev\n",
+        "RWthing=1\nRW = 9\nparentCID=0000000f\nxCID=7\nmy.parentCID=3\nCID=1234abcd\nCID=1234abcd\nRW 8 "
+        "FLAT a\n",
+        "#CID=1\n  # CID=2\n#\nddb.comment = \"CID=3\nddb.x = \"\nCID=1234abcd\nparentCID=f\nRW 8 FLAT \"a\" "
+        "0 uuid dev\n",
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct vmdk_descriptor d;
@@ -133,10 +135,15 @@ static void names(void **state)
         const char *text, *want;
     } rows[] = {
         { "RW 1 FLAT \"C:\\vms\\d-flat.vmdk\" 0", "C:/vms/d-flat.vmdk" },
-        { "encoding=\"windows-1252\"\nRW 1 FLAT \"B\xfc" "ro.vmdk\" 0", "B\xc3\xbcro.vmdk" },
+        { "encoding=\"windows-1252\"\nRW 1 FLAT \"B\xfc"
+          "ro.vmdk\" 0",
+          "B\xc3\xbcro.vmdk" },
         { "RW 1 FLAT \"\x83\x5c.vmdk\" 0\nencoding=\"Shift_JIS\"", "\xe3\x82\xbd.vmdk" }, /* a '\' within */
         { "encoding=\"windows-1252\"\nRW 1 FLAT \"B\xc3\xbcro.vmdk\" 0", "B\xc3\xbcro.vmdk" },
-        { "encoding=\"../evil\"\nRW 1 FLAT \"B\xfc" "ro.vmdk\" 0", "B\xfc" "ro.vmdk" },
+        { "encoding=\"../evil\"\nRW 1 FLAT \"B\xfc"
+          "ro.vmdk\" 0",
+          "B\xfc"
+          "ro.vmdk" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct vmdk_descriptor d;

@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# ext2/3/4 through a mount, held against the kernel's own mount of the same image: names, owners, modes, times,
+# links, devices, attributes and content; and a volume whose guest was killed, held against what the kernel's
+# replay makes of it. Needs root and loop devices; skips without.
+. "$(dirname "$0")/lib.sh"
+PATH=$PATH:/sbin:/usr/sbin
+
+[ "$(id -u)" = 0 ] || skip 'needs root, for loop mounts'
+command -v mke2fs >/dev/null && command -v python3 >/dev/null || skip 'needs mke2fs and python3'
+kernel=$tmp/kernel
+mkdir "$kernel"
+umount_kernel() {
+    mountpoint -q "$kernel" && umount "$kernel"
+}
+truncate -s 8M "$tmp/try" && mke2fs -q -F "$tmp/try" && mount -o loop "$tmp/try" "$kernel" 2>/dev/null ||
+    skip 'no loop mounts here'
+umount_kernel
+
+cat >"$tmp/fill.py" <<'PY'
+import os, random, stat, struct, sys
+root = sys.argv[1]
+r = random.Random(7)
+at = lambda *p: os.path.join(root, *p)
+os.mkdir(at('dir')); os.mkdir(at('many'))
+for n in (0, 1, 59, 60, 61, 150, 1024, 4096, 65537, 900000):
+    open(at('f%d' % n), 'wb').write(r.randbytes(n))
+with open(at('sparse'), 'wb') as f:
+    f.seek(3 << 20); f.write(b'x' * 5000); f.truncate(6 << 20)
+with open(at('fragments'), 'wb') as f:
+    for k in range(500):
+        f.seek(k * 16384); f.write(r.randbytes(4096))
+os.link(at('f150'), at('dir', 'hard'))
+for n in (4, 59, 60, 900):
+    os.symlink('x' * n, at('link%d' % n))
+os.mknod(at('chr'), 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+os.mknod(at('blk'), 0o640 | stat.S_IFBLK, os.makedev(259, 70000))
+os.mkfifo(at('pipe'))
+for k in range(800):
+    open(at('many', 'a-longer-name-%d' % k), 'w').close()
+for k in range(0, 800, 3):
+    os.unlink(at('many', 'a-longer-name-%d' % k))
+os.chown(at('f1'), 100000, 70000)
+os.chmod(at('f1'), 0o4755)
+os.utime(at('f59'), ns=(1, 2**33 * 10**9 + 5))
+os.utime(at('f60'), ns=(-5 * 10**9, -10**18))
+def attr(p, name, value):
+    try:
+        os.setxattr(at(p), name, value, follow_symlinks=False)
+    except OSError:
+        pass
+acl = struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *e) for e in (
+    (1, 6, 0xffffffff), (2, 5, 1000), (2, 7, 2000000), (4, 4, 0xffffffff), (8, 1, 33), (16, 7, 0xffffffff),
+    (32, 0, 0xffffffff)))
+attr('f1', 'user.small', b'v'); attr('f1', 'security.x', b'abc'); attr('f1', 'trusted.empty', b'')
+attr('f61', 'user.large', r.randbytes(900)); attr('f61', 'user.huge', r.randbytes(20000))
+attr('f150', 'system.posix_acl_access', acl); attr('dir', 'system.posix_acl_default', acl)
+PY
+
+cat >"$tmp/tree.py" <<'PY'
+import hashlib, os, stat, sys
+root = sys.argv[1]
+def show(path, name):
+    s = os.lstat(path)
+    kind = stat.S_IFMT(s.st_mode)
+    line = [name, oct(s.st_mode), s.st_uid, s.st_gid, s.st_nlink if not stat.S_ISDIR(s.st_mode) else '-', s.st_size,
+            s.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else '-', s.st_mtime_ns, s.st_ctime_ns]
+    for a in sorted(os.listxattr(path, follow_symlinks=False)):
+        if not a.startswith('user.ferryfs.'):
+            line.append('%s=%s' % (a, os.getxattr(path, a, follow_symlinks=False).hex()))
+    if kind == stat.S_IFREG:
+        line.append(hashlib.sha256(open(path, 'rb').read()).hexdigest())
+    if kind == stat.S_IFLNK:
+        line.append(os.readlink(path))
+    print(*line)
+    if kind == stat.S_IFDIR:
+        for n in sorted(os.listdir(path)):
+            show(os.path.join(path, n), name + '/' + n)
+show(root, '')
+PY
+
+# compare DESCRIPTION IMAGE: the daemon's tree of it against the kernel's, of a copy
+compare() {
+    cp --sparse=always "$2" "$tmp/copy"
+    mount -o loop,noatime "$tmp/copy" "$kernel" || { check "$1: the kernel mounts it" false; return; }
+    python3 "$tmp/tree.py" "$kernel" >"$tmp/want"
+    umount_kernel
+    mount_ok "$2"
+    python3 "$tmp/tree.py" "$mnt/volumes/disk0" >"$tmp/got" 2>&1
+    check "$1: as the kernel shows it" diff "$tmp/want" "$tmp/got"
+}
+
+n=0
+while read -r layout; do
+    n=$((n + 1))
+    truncate -s 64M "$tmp/fs$n"
+    # shellcheck disable=SC2086 # the layout is several words
+    mke2fs -q -F $layout "$tmp/fs$n" 2>/dev/null
+    mount -o loop "$tmp/fs$n" "$kernel" 2>/dev/null || continue # a kernel without this feature
+    python3 "$tmp/fill.py" "$kernel"
+    umount_kernel
+    compare "$layout" "$tmp/fs$n"
+    unmount
+    rm -f "$tmp/fs$n"
+done <<'LIST'
+-t ext2 -b 1024 -I 128
+-t ext3 -b 2048
+-t ext4 -b 4096
+-t ext4 -b 1024 -O inline_data
+-t ext4 -b 1024 -O ea_inode,^metadata_csum -g 1024
+LIST
+
+# A guest that is killed: a copy of the image under a mount, after transactions that were not written back.
+for layout in '-t ext3 -b 1024' '-t ext4 -b 4096'; do
+    truncate -s 48M "$tmp/live"
+    # shellcheck disable=SC2086
+    mke2fs -q -F $layout "$tmp/live"
+    mount -o loop,commit=300,data=journal "$tmp/live" "$kernel"
+    python3 "$tmp/fill.py" "$kernel"
+    sync -f "$kernel"
+    rm -rf "$kernel/dir"
+    mkdir "$kernel/new"
+    for k in 1 2 3 4; do
+        # begins with the journal's magic number, which it must escape
+        { printf '\300\073\071\230 and more'; head -c 70000 /dev/urandom; } >"$kernel/new/$k"
+        sync -f "$kernel"
+    done
+    echo lost >"$kernel/unsynced"
+    cp --sparse=always "$tmp/live" "$tmp/killed"
+    umount_kernel
+    before=$(sha256sum <"$tmp/killed")
+    compare "killed, $layout" "$tmp/killed"
+    check 'info.json says that the journal was replayed' grep -q 'journal was replayed' "$mnt/info.json"
+    unmount
+    check 'the source is as it was' test "$before" = "$(sha256sum <"$tmp/killed")"
+    rm -f "$tmp/live" "$tmp/killed"
+done
+finish

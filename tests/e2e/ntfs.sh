@@ -1,0 +1,174 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# NTFS volumes through the mount, against a mount of the same image by ntfs-3g: the tree, contents, times, streams
+# and NTFS attributes. What ntfs-3g shows otherwise on purpose (links, WOF) is checked by itself.
+. "$(dirname "$0")/lib.sh"
+need mkntfs ntfs-3g python3
+export LC_ALL=C.UTF-8
+
+img=$tmp/ntfs.img
+theirs=$tmp/theirs
+mkdir -p "$theirs"
+truncate -s 64M "$img"
+mkntfs -qF -L "Sample" "$img" >/dev/null 2>&1
+
+# their_mount OPTIONS: by ntfs-3g, until their_unmount.
+their_mount() { ntfs-3g -o "$1" "$img" "$theirs" 2>/dev/null; }
+their_unmount() { umount "$theirs"; }
+exit_commands+=('is_mounted "$theirs" && umount "$theirs"')
+
+their_mount streams_interface=xattr,compression || skip "ntfs-3g can't mount here"
+python3 - "$theirs" <<'EOF'
+import os, random, struct, sys
+os.chdir(sys.argv[1])
+random.seed(1)
+def put(name, data):
+    with open(name, 'wb') as f:
+        f.write(data)
+def reparse(name, tag, data):
+    os.setxattr(name, 'system.ntfs_reparse_data', struct.pack('<IHH', tag, len(data), 0) + data)
+os.makedirs('Windows/System32')
+os.mkdir('many')
+put('Windows/System32/Kernel32.DLL', random.randbytes(1000003))
+put('Windows/grüße €.txt', 'grüße\n'.encode())
+put('resident', b'r' * 300)
+put('empty', b'')
+for i in range(2000):
+    put('many/a file with a longer name %04d' % i, b'%d' % i)
+os.mkdir('packed')
+os.setxattr('packed', 'system.ntfs_attrib', struct.pack('<I', 0x830))
+put('packed/text', b''.join(b'line %d of the text\n' % (i // 3) for i in range(50000)))
+put('packed/noise', random.randbytes(200000))
+with open('packed/mixed', 'wb') as f:
+    for i in range(40):
+        f.write(random.randbytes(5000) + bytes(7000) + b'abc' * 3000)
+with open('sparse', 'wb') as f:
+    f.seek(5 << 20)
+    f.write(b'data')
+    f.truncate(9 << 20)
+pieces = [open('fragment%d' % i, 'wb') for i in range(2)]
+for i in range(60):
+    for f in pieces:
+        f.write(random.randbytes(9000))
+        f.flush()
+os.link('resident', 'Windows/another name')
+os.setxattr('resident', 'user.Zone.Identifier', b'[ZoneTransfer]\r\nZoneId=3\r\n')
+os.setxattr('Windows', 'user.on a directory', b'x' * 3000)
+os.setxattr('Windows/grüße €.txt', 'system.ntfs_dos_name', b'GRUSSE~1.TXT')
+os.setxattr('resident', 'system.ntfs_object_id', bytes(range(16)))
+os.setxattr('empty', 'system.ntfs_attrib', struct.pack('<I', 0x23))
+os.symlink('Windows/grüße €.txt', 'interix')
+def name(s):
+    s = s.encode('utf-16-le')
+    return struct.pack('<HHHH', 0, len(s), len(s) + 2, len(s)), s + b'\0\0' + s + b'\0\0'
+put('symlink', b'')
+head, text = name('Windows\\System32\\kernel32.dll')
+reparse('symlink', 0xa000000c, head + struct.pack('<I', 1) + text)
+os.mkdir('volumejunction')
+head, text = name('\\??\\Volume{00000000-0000-0000-0000-000000000000}\\')
+reparse('volumejunction', 0xa0000003, head + text)
+put('wof.dll', b'')
+os.truncate('wof.dll', 100000)
+os.setxattr('wof.dll', 'user.WofCompressedData', b'compressed')
+reparse('wof.dll', 0x80000017, struct.pack('<IIII', 1, 2, 1, 0))
+EOF
+is "the sample is made" $? 0
+their_unmount
+
+# Lists a tree: type, size, blocks, links, times, a digest, streams, attributes. Not the modes (both make them up), not
+# the access time (reading changes it).
+cat >"$tmp/list.py" <<'EOF'
+import hashlib, os, stat, sys
+top, leave_out, attributes = sys.argv[1], sys.argv[2].split(), sys.argv[3].split()
+def digest(data):
+    return hashlib.sha256(data).hexdigest()[:16]
+def attribute(path, name):
+    try:
+        return digest(os.getxattr(path, name, follow_symlinks=False))
+    except OSError as e:
+        return e.strerror
+for where, dirs, files in os.walk(top):
+    for n in sorted(dirs + files):
+        path = os.path.join(where, n)
+        rel = os.path.relpath(path, top)
+        if rel in leave_out:
+            continue
+        st = os.lstat(path)
+        row = [rel, stat.S_IFMT(st.st_mode), st.st_mtime_ns]
+        if stat.S_ISREG(st.st_mode):
+            # ntfs-3g counts an 8.3 name as another link
+            links = st.st_nlink if attribute(path, 'system.ntfs_dos_name') == 'No data available' else 0
+            row += [st.st_size, links, st.st_blocks, digest(open(path, 'rb').read())]
+        if not stat.S_ISLNK(st.st_mode):
+            row += [(x, attribute(path, x)) for x in sorted(os.listxattr(path)) if not x.startswith('user.ferryfs.')]
+        for x in attributes:
+            row.append((x, attribute(path, 'system.ntfs_' + x)))
+        print(*row)
+EOF
+
+# compare NAME [acl]: the image at $img, in the mount and in ntfs-3g's. Read-write with ntfs-3g, on a copy: only then
+# does it give security descriptors; those of volumes made by Windows it doesn't give at all (EIO). Neither does it the
+# reparse data of links.
+compare() {
+    local name=$1 attributes="attrib object_id dos_name crtime crtime_be ea ${2-}" before after
+    before=$(sha "$img")
+    mount_ok "$img" -- -o format=raw
+    v=$mnt/volumes/disk0
+    python3 "$tmp/list.py" "$v" "wof.dll" "$attributes" >"$tmp/ours.txt" 2>"$tmp/ours.err"
+    is "$name: every file can be read" "$(cat "$tmp/ours.err")" ""
+    after=$(sha "$img")
+    is "$name: the image is unchanged" "$after" "$before"
+    cp --sparse=always "$img" "$tmp/copy.img"
+    ntfs-3g -o noatime,streams_interface=xattr "$tmp/copy.img" "$theirs" 2>/dev/null || { fail "$name: ntfs-3g refuses it"; return; }
+    python3 "$tmp/list.py" "$theirs" "wof.dll" "$attributes" >"$tmp/theirs.txt"
+    their_unmount
+    sort -o "$tmp/ours.txt" "$tmp/ours.txt"
+    sort -o "$tmp/theirs.txt" "$tmp/theirs.txt"
+    check "$name: the tree is ntfs-3g's tree" diff "$tmp/ours.txt" "$tmp/theirs.txt"
+    check "$name: there is a tree" test -s "$tmp/ours.txt"
+}
+
+compare sample acl
+is "a link's reparse data" "$(python3 -c '
+import os, sys
+print(os.getxattr(sys.argv[1], "system.ntfs_reparse_data", follow_symlinks=False)[:4].hex())' "$v/symlink")" 0c0000a0
+check "without case" same "$v/windows/SYSTEM32/kernel32.dll" "$v/Windows/System32/Kernel32.DLL"
+check "by its 8.3 name" same "$v/Windows/GRUSSE~1.TXT" "$v/Windows/grüße €.txt"
+check_not "metadata files aren't found" stat "$v/\$MFT"
+is "2000 names are listed" "$(ls "$v/many" | sort -u | wc -l)" 2000
+check "a symbolic link leads to its file" same "$v/symlink" "$v/Windows/System32/Kernel32.DLL"
+check "an Interix link leads to its file" same "$v/interix" "$v/Windows/grüße €.txt"
+check "a junction is a link" test -L "$v/volumejunction"
+check "sparse files have holes" test "$(du -k "$v/sparse" | cut -f1)" -lt 100
+check "and data" python3 -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+at = os.lseek(fd, 0, os.SEEK_DATA)
+assert at and at <= 5 << 20 and os.lseek(fd, at, os.SEEK_HOLE) <= (5 << 20) + 65536, at' "$v/sparse"
+check_not "nothing can be written" touch "$v/new"
+
+# A WOF file's own $DATA has nothing but zeros: none of them may come out.
+is "a WOF file has its size" "$(stat -c %s "$v/wof.dll")" 100000
+cat "$v/wof.dll" >"$tmp/wof" 2>/dev/null
+is "reading a WOF file fails" $? 1
+check_not "so does tar" tar -C "$v" -Scf "$tmp/wof.tar" wof.dll
+check_not "and cp" cp --sparse=always "$v/wof.dll" "$tmp/wof.copy"
+is "no byte of it is given" "$(stat -c %s "$tmp/wof")" 0
+
+# Parallel readers of one volume.
+want=$(cd "$v" && find . -type f ! -name wof.dll -print0 | sort -z | xargs -0 sha256sum | sha)
+for i in 1 2 3 4; do
+    (cd "$v" && find . -type f ! -name wof.dll -print0 | sort -z | xargs -0 sha256sum | sha >"$tmp/parallel$i") &
+done
+wait
+for i in 1 2 3 4; do is "reader $i" "$(cat "$tmp/parallel$i")" "$want"; done
+unmount
+
+if have_corpus; then
+    for f in dissect-ntfs.bin.gz testfs1.xz ntfs3.raw.gz; do
+        img=$(corpus "ntfs/$f")
+        compare "$f"
+        unmount
+    done
+fi
+finish

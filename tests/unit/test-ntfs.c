@@ -635,7 +635,7 @@ static void test_mutations(void **state)
     const char *rounds = getenv("FERRYFS_NTFS_MUTATIONS"), *first = getenv("FERRYFS_NTFS_SEED");
     uint8_t *copy = malloc(SAMPLE_SIZE);
     unsigned from = first ? (unsigned)atoi(first) : 1;
-    for (unsigned i = from; i < from + (unsigned)(rounds ? atoi(rounds) : 300); i++) {
+    for (unsigned i = from; i < from + (unsigned)(rounds ? atoi(rounds) : 100); i++) {
         unsigned seed = i;
         memcpy(copy, sample, SAMPLE_SIZE);
         mutate(copy, &seed);

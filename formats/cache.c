@@ -21,7 +21,7 @@ enum entry_state { ENTRY_LOADING, ENTRY_READY, ENTRY_FAILED };
 
 struct entry {
     struct cache_block block; /* first: cache_put() gets back from it to the entry */
-    const void *owner;
+    uint64_t owner;
     uint64_t id;
     struct entry *chain;         /* in its bucket */
     struct entry *newer, *older; /* in the LRU list; only while READY and not held */
@@ -46,9 +46,15 @@ struct cache {
     struct shard shard[SHARDS];
 };
 
-static uint64_t key_hash(const void *owner, uint64_t id)
+uint64_t cache_owner_new(void)
 {
-    uint64_t h = ((uint64_t)(uintptr_t)owner ^ (id * 0x9e3779b97f4a7c15u)) * 0xbf58476d1ce4e5b9u;
+    static atomic_uint_fast64_t last;
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
+static uint64_t key_hash(uint64_t owner, uint64_t id)
+{
+    uint64_t h = (owner ^ (id * 0x9e3779b97f4a7c15u)) * 0xbf58476d1ce4e5b9u;
     return h ^ (h >> 29);
 }
 
@@ -62,7 +68,7 @@ static struct entry **bucket_of(struct shard *s, uint64_t hash)
     return &s->bucket[(hash / SHARDS) % BUCKETS];
 }
 
-static struct entry *find_locked(struct shard *s, uint64_t hash, const void *owner, uint64_t id)
+static struct entry *find_locked(struct shard *s, uint64_t hash, uint64_t owner, uint64_t id)
 {
     for (struct entry *e = *bucket_of(s, hash); e; e = e->chain)
         if (e->owner == owner && e->id == id)
@@ -148,7 +154,7 @@ static struct entry *entry_obtain(struct cache *c, struct shard *own, size_t siz
     return spare ? spare : entry_new(c, size);
 }
 
-static void insert_locked(struct shard *s, uint64_t hash, struct entry *e, const void *owner, uint64_t id)
+static void insert_locked(struct shard *s, uint64_t hash, struct entry *e, uint64_t owner, uint64_t id)
 {
     e->owner = owner;
     e->id = id;
@@ -215,7 +221,7 @@ static int load_into(struct cache *c, struct shard *s, struct entry *e, cache_lo
     return r < 0 ? r : 0;
 }
 
-int cache_get(struct cache *c, const void *owner, uint64_t id, size_t size, cache_load load, void *ctx,
+int cache_get(struct cache *c, uint64_t owner, uint64_t id, size_t size, cache_load load, void *ctx,
               struct cache_block **ret)
 {
     uint64_t hash = key_hash(owner, id);
@@ -254,7 +260,7 @@ void cache_put(struct cache *c, struct cache_block *block)
 
 struct prefetch_job {
     struct cache *cache;
-    const void *owner;
+    uint64_t owner;
     uint64_t id;
     size_t size;
     cache_load load;
@@ -269,7 +275,7 @@ static void prefetch_run(void *arg)
         cache_put(j->cache, b);
 }
 
-void cache_prefetch(struct cache *c, const void *owner, uint64_t id, size_t size, cache_load load, void *ctx)
+void cache_prefetch(struct cache *c, uint64_t owner, uint64_t id, size_t size, cache_load load, void *ctx)
 {
     uint64_t hash = key_hash(owner, id);
     struct shard *s = shard_of(c, hash);

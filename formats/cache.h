@@ -5,7 +5,7 @@
  * of allocation tables. Bounded in bytes over all users (`cache=`); least recently used go first.
  *
  *     struct cache_block *b;
- *     int r = cache_get(cache, driver, grain, grain_bytes, load_grain, driver, &b);
+ *     int r = cache_get(cache, driver->owner, grain, grain_bytes, load_grain, driver, &b);
  *     if (r < 0) return r;
  *     memcpy(buf, b->data + within, n);
  *     cache_put(cache, b);
@@ -34,13 +34,18 @@ struct cache *cache_new(size_t budget_bytes, struct pool *pool);
 /* All blocks have been put, and the pool is gone. */
 void cache_free(struct cache *cache);
 
-/* `owner` tells users apart; (owner, id) names a block, whose size never differs between calls. */
-int cache_get(struct cache *cache, const void *owner, uint64_t id, size_t size, cache_load load, void *ctx,
+/* A number that tells one user of caches from every other, also from one that is gone: what a closed image
+ * left behind must never be found by the next. A user with several kinds of blocks takes one for each. Never
+ * 0. */
+uint64_t cache_owner_new(void);
+
+/* (owner, id) names a block, whose size never differs between calls. */
+int cache_get(struct cache *cache, uint64_t owner, uint64_t id, size_t size, cache_load load, void *ctx,
               struct cache_block **ret);
 void cache_put(struct cache *cache, struct cache_block *block);
 /* Loads a block in the background if it isn't there; never waits. `ctx` must stay valid until the pool is
  * freed. */
-void cache_prefetch(struct cache *cache, const void *owner, uint64_t id, size_t size, cache_load load,
+void cache_prefetch(struct cache *cache, uint64_t owner, uint64_t id, size_t size, cache_load load,
                     void *ctx);
 /* How many bytes are held at the moment (for tests and info.json). */
 size_t cache_used(struct cache *cache);

@@ -75,7 +75,9 @@ static const char insist[] = "-o format=raw to insist";
 static int refuse_damaged(struct file *file, const char *title, struct fault *fault)
 {
     fault_in(fault, -EUCLEAN, file->name, "looks like a damaged %s", title);
-    return fault_hint(fault, -EUCLEAN, insist);
+    if (has_suffix(file->name, "-flat.vmdk"))
+        return fault_hint(fault, -EUCLEAN, "open the descriptor that names this extent, or %s", insist);
+    return fault_hint(fault, -EUCLEAN, "%s", insist);
 }
 
 /* Suffixes of containers that have no driver yet. */

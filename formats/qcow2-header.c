@@ -310,7 +310,7 @@ static int check_reference(struct header_reader *r, const char *role, char **nam
     const size_t skip = sizeof file - 1;
     char *s = *name;
     size_t n = strlen(s);
-    if (n >= skip && !memcmp(s, file, skip)) {
+    if (!strncmp(s, file, skip)) {
         memmove(s, s + skip, n - skip + 1);
         return 0;
     }

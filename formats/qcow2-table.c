@@ -42,6 +42,8 @@ int qcow2_table_open(struct qcow2_table *t, uint64_t l1_offset, uint64_t l1_entr
     const struct qcow2_header *h = t->h;
     t->size = size;
     t->clusters = div_up(size, h->cluster_size);
+    t->l1_owner = cache_owner_new();
+    t->l2_owner = cache_owner_new();
     t->l1_offset = l1_offset;
     t->l1_n = min_u64(l1_entries, div_up(size, qcow2_l1_coverage(h)));
     t->l2_entry = h->extended_l2 ? 16 : 8;
@@ -96,7 +98,7 @@ int qcow2_l1_next(struct qcow2_table *t, uint64_t i, uint64_t *ret_entry, uint64
         uint64_t piece = i / per_piece, first = piece * per_piece;
         uint64_t n = min_u64(per_piece, t->l1_n - first);
         struct cache_block *b;
-        int r = cache_get(t->cache, &t->l1_owner, piece, (size_t)n * L1_ENTRY, load_l1_piece, t, &b);
+        int r = cache_get(t->cache, t->l1_owner, piece, (size_t)n * L1_ENTRY, load_l1_piece, t, &b);
         if (r < 0)
             return r == -ENOMEM ? r : -EIO;
         uint64_t at = skip_empty(b->data, i - first, n);
@@ -146,7 +148,7 @@ int qcow2_l2_get(struct qcow2_table *t, uint64_t cluster, struct qcow2_l2 *ret)
         return -EIO;
     uint64_t in_table = (cluster % t->l2_n) * t->l2_entry; /* bytes */
     uint64_t piece = (table + in_table) / t->l2_piece;
-    r = cache_get(t->cache, &t->l2_owner, piece, t->l2_piece, load_l2_piece, t, &ret->block);
+    r = cache_get(t->cache, t->l2_owner, piece, t->l2_piece, load_l2_piece, t, &ret->block);
     if (r < 0)
         return r == -ENOMEM ? r : -EIO;
     ret->first = (size_t)(in_table % t->l2_piece);

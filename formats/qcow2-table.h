@@ -30,7 +30,7 @@ struct qcow2_table {
     uint64_t l2_n;                /* entries of an L2 table */
     size_t l2_entry, l2_piece;    /* bytes */
     uint8_t *l1;                  /* owned, as in the file; NULL: too large, read in pieces */
-    char l1_owner, l2_owner;      /* their addresses name the tables to the cache */
+    uint64_t l1_owner, l2_owner;  /* of the tables' pieces in the cache */
 };
 
 /* Reads the L1 table when it is small. `l1_entries` may be more or less than the disk needs. The borrowed

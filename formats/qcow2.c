@@ -32,7 +32,7 @@ struct qcow2 {
     bool sparse;       /* `data` has holes */
     struct qcow2_header h;
     struct qcow2_table table;
-    char cluster_owner; /* its address names decompressed clusters to the cache */
+    uint64_t cluster_owner; /* of decompressed clusters in the cache */
 };
 
 static struct qcow2 *qcow2_of(struct disk *d)
@@ -163,7 +163,7 @@ static int pread_compressed(struct qcow2 *q, uint8_t *p, size_t len, uint64_t of
     while (len) {
         struct cache_block *b;
         size_t within = (size_t)(off % size), n = (size_t)min_u64(len, size - within);
-        int r = cache_get(q->table.cache, &q->cluster_owner, off / size, (size_t)size, load_cluster, q, &b);
+        int r = cache_get(q->table.cache, q->cluster_owner, off / size, (size_t)size, load_cluster, q, &b);
         if (r < 0)
             return read_error(r);
         memcpy(p, b->data + within, n);
@@ -215,7 +215,7 @@ static void qcow2_prefetch(struct disk *d, uint64_t off, uint64_t len)
             return;
         if (e.compressed)
             for (uint64_t i = off / size; i <= (off + e.length - 1) / size; i++)
-                cache_prefetch(q->table.cache, &q->cluster_owner, i, (size_t)size, load_cluster, q);
+                cache_prefetch(q->table.cache, q->cluster_owner, i, (size_t)size, load_cluster, q);
         else if (e.kind == EXTENT_DATA && plain_place(q, off, &host) == 0)
             file_advise(q->data, host, e.length);
         off += e.length;
@@ -333,6 +333,7 @@ static int open_tables(struct qcow2 *q, const struct image_env *env, struct note
 {
     q->table.file = q->file;
     q->table.cache = env->cache;
+    q->cluster_owner = cache_owner_new();
     q->table.h = &q->h;
     if (q->h.data_file_raw)
         return 0; /* the tables say nothing that the data file doesn't */

@@ -47,6 +47,7 @@ struct sparse {
     struct disk disk;
     struct file *file;
     struct cache *cache;
+    uint64_t gt_owner, grain_owner; /* of grain tables and of decompressed grains in the cache */
     struct vmdk_header h;
     uint64_t capacity, grain; /* bytes */
     uint64_t n_grains, n_gts;
@@ -87,11 +88,10 @@ static int load_gt(void *ctx, uint64_t gt, void *buf, size_t size)
     return read_gt(s, gt, buf);
 }
 
-/* The table of a GDE that isn't 0. Tables and grains have one owner each, so that their numbers may be equal.
- */
+/* The table of a GDE that isn't 0. */
 static int get_gt(struct sparse *s, uint64_t gt, struct cache_block **ret)
 {
-    return cache_get(s->cache, &s->gd, gt, (size_t)s->h.gtes_per_gt * ENTRY, load_gt, s, ret);
+    return cache_get(s->cache, s->gt_owner, gt, (size_t)s->h.gtes_per_gt * ENTRY, load_gt, s, ret);
 }
 
 static uint32_t gte_of(const struct cache_block *b, uint64_t i)
@@ -264,7 +264,7 @@ static int pread_packed(struct sparse *s, uint8_t *p, size_t len, uint64_t off)
         uint64_t g = off / s->grain, within = off % s->grain;
         size_t n = (size_t)min_u64(len, s->grain - within);
         struct cache_block *b;
-        int r = cache_get(s->cache, s, g, (size_t)s->grain, load_grain, s, &b);
+        int r = cache_get(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s, &b);
         if (r < 0)
             return r;
         memcpy(p, b->data + within, n);
@@ -334,7 +334,7 @@ static void sparse_prefetch(struct disk *d, uint64_t off, uint64_t len)
     for (unsigned i = 0; packed(s) && i < PREFETCH_GRAINS && off < end; i++) {
         uint64_t g = off / s->grain;
         if (s->gd[g / s->h.gtes_per_gt])
-            cache_prefetch(s->cache, s, g, (size_t)s->grain, load_grain, s);
+            cache_prefetch(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s);
         off = (g + 1) * s->grain;
     }
     for (unsigned i = 0; !packed(s) && i < PREFETCH_GRAINS && off < end; i++) {
@@ -623,6 +623,8 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
     s->disk.ops = &sparse_ops;
     s->file = file_ref(file);
     s->cache = ctx->env->cache;
+    s->gt_owner = cache_owner_new();
+    s->grain_owner = cache_owner_new();
     _cleanup_(sparse_closep) struct disk *d = &s->disk;
     int r = vmdk_header_read(file, 0, &s->h, fault);
     if (!r && s->h.gd_sector == VMDK_GD_AT_END)

@@ -12,17 +12,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Owners in the cache are numbered, not addressed: a volume that failed to open leaves its blocks in the
- * cache, and the next volume may well get its address. Odd, so never equal to the address of anything. */
-static const void *io_owner_new(void)
-{
-    static atomic_uintptr_t last = 1;
-    return (const void *)atomic_fetch_add(&last, 2);
-}
 
 static int io_load(void *ctx, uint64_t block, void *buf, size_t size)
 {
@@ -154,7 +145,7 @@ int ext_fs_open(struct ext_fs *x, struct disk *disk, struct cache *cache, const 
                 struct notes *notes, struct fault *fault)
 {
     pthread_once(&io_once, initialize_ext2_error_table);
-    *x = (struct ext_fs){ .disk = disk, .cache = cache, .owner = io_owner_new() };
+    *x = (struct ext_fs){ .disk = disk, .cache = cache, .owner = cache_owner_new() };
     int r = ext_super_read(disk, name, &x->super, notes, fault);
     if (r < 0)
         return r;

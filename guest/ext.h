@@ -55,7 +55,7 @@ int ext_super_read(struct disk *disk, const char *name, struct ext_super *ret, s
 struct ext_fs {
     struct disk *disk; /* not owned; what is read: the volume, or the volume with its journal replayed */
     struct cache *cache;
-    const void *owner; /* in the cache */
+    uint64_t owner; /* of its blocks in the cache */
     struct ext_super super;
     pthread_mutex_t lock; /* protects everything behind `lib`; held over the library's I/O, taken last */
     ext2_filsys lib;

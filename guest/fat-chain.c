@@ -26,7 +26,7 @@ int fat_pread(struct fat *v, void *buf, size_t len, uint64_t off)
 static int load_piece(void *ctx, uint64_t id, void *buf, size_t size)
 {
     struct fat *v = ctx;
-    return fat_pread(v, buf, size, (id - v->cache_id) * FAT_PIECE);
+    return fat_pread(v, buf, size, id * FAT_PIECE);
 }
 
 void fat_cursor_done(struct fat_cursor *c)
@@ -43,8 +43,7 @@ static int read_part(struct fat_cursor *c, void *buf, size_t len, uint64_t off)
     if (!c->block || c->piece != piece) {
         fat_cursor_done(c);
         size_t size = (size_t)min_u64(FAT_PIECE, c->fat->disk->size - piece * FAT_PIECE);
-        int r =
-            cache_get(c->fat->cache, c->fat, c->fat->cache_id + piece, size, load_piece, c->fat, &c->block);
+        int r = cache_get(c->fat->cache, c->fat->owner, piece, size, load_piece, c->fat, &c->block);
         if (r == -EIO) /* a bad place nearby isn't ours */
             return fat_pread(c->fat, buf, len, off);
         if (r < 0)

@@ -342,13 +342,6 @@ static int check_volume(struct fat *v, const char *name, struct fault *fault)
     return 0;
 }
 
-/* A closed volume's pieces may still be cached under its address, which malloc gives to the next one. */
-static uint64_t unique_cache_id(void)
-{
-    static atomic_uint_least64_t opened;
-    return atomic_fetch_add(&opened, 1) << 36; /* pieces of 2^14 bytes, file systems below 2^50 */
-}
-
 static int fat_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
                     struct fault *fault)
 {
@@ -367,7 +360,7 @@ static int fat_open(struct disk *disk, const char *name, struct cache *cache, st
     v->volume = (struct volume){ .ops = &fat_ops, .caseless = true };
     v->disk = disk;
     v->cache = cache;
-    v->cache_id = unique_cache_id();
+    v->owner = cache_owner_new();
     v->g = g;
     atomic_init(&v->free_clusters, FREE_UNKNOWN);
     r = check_volume(v, name, fault);

@@ -43,7 +43,7 @@ struct fat {
     struct volume volume;
     struct disk *disk;   /* not owned */
     struct cache *cache; /* not owned */
-    uint64_t cache_id;   /* of piece 0: no other volume has these, not even a later one at this address */
+    uint64_t owner;      /* of the FAT's pieces in the cache */
     struct fat_geometry g;
     atomic_int_least64_t free_clusters; /* -1: not counted yet */
 };

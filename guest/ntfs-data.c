@@ -283,7 +283,7 @@ static int read_compressed(const struct unit *u, uint8_t *buf, size_t len, size_
         return r;
     }
     struct cache_block *b;
-    int r = cache_get(d->ntfs->cache, d->ntfs->units_owner + d->unit_shift, d->ino << 32 | u->number, size,
+    int r = cache_get(d->ntfs->cache, d->ntfs->units_owner[d->unit_shift], d->ino << 32 | u->number, size,
                       load_unit, (void *)u, &b);
     if (r < 0)
         return r;

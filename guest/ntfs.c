@@ -389,6 +389,8 @@ static int ntfs_open(struct disk *disk, const char *name, struct cache *cache, s
     v->volume.caseless = true;
     v->disk = disk;
     v->cache = cache;
+    for (size_t i = 0; i < sizeof v->units_owner / sizeof v->units_owner[0]; i++)
+        v->units_owner[i] = cache_owner_new();
     v->free_clusters = -1;
     pthread_mutex_init(&v->lock, NULL);
     int r = ntfs_check_boot(disk, name, &v->volume.notes, fault);

@@ -23,7 +23,7 @@ struct ntfs {
     uint64_t clusters;             /* on the volume */
     uint64_t records;              /* in the MFT */
     _Atomic int64_t free_clusters; /* -1: not counted yet */
-    char units_owner[32]; /* addresses that own cached units by log2 of their size; see ntfs-data.c */
+    uint64_t units_owner[32];      /* of decompressed units in the cache, by log2 of their size */
     pthread_mutex_t lock; /* a leaf: nothing else is locked while it is held but the cache's and the disk's */
 };
 

@@ -32,7 +32,7 @@ static void *reader(void *arg)
 {
     for (uint64_t id = 0; id < 50; id++) {
         struct cache_block *b;
-        if (cache_get(shared, &loads, id, 4096, load_fill, NULL, &b) || b->data[4095] != (uint8_t)id)
+        if (cache_get(shared, 1, id, 4096, load_fill, NULL, &b) || b->data[4095] != (uint8_t)id)
             return (void *)1;
         cache_put(shared, b);
     }
@@ -62,9 +62,9 @@ static void failures_are_not_kept(void **state)
     struct cache *c = cache_new(1 << 20, NULL);
     struct cache_block *b;
     int err = -EIO;
-    assert_int_equal(cache_get(c, c, 3, 100, load_fail, &err, &b), -EIO);
+    assert_int_equal(cache_get(c, 1, 3, 100, load_fail, &err, &b), -EIO);
     err = 0;
-    assert_int_equal(cache_get(c, c, 3, 100, load_fail, &err, &b), 0);
+    assert_int_equal(cache_get(c, 1, 3, 100, load_fail, &err, &b), 0);
     cache_put(c, b);
     cache_free(c);
 }
@@ -74,14 +74,14 @@ static void the_bound_holds(void **state)
     (void)state;
     struct cache *c = cache_new(1 << 20, NULL);
     struct cache_block *b, *held;
-    assert_int_equal(cache_get(c, c, 9999, 65536, load_fill, NULL, &held), 0);
+    assert_int_equal(cache_get(c, 1, 9999, 65536, load_fill, NULL, &held), 0);
     for (uint64_t id = 0; id < 200; id++) {
-        assert_int_equal(cache_get(c, c, id, 65536, load_fill, NULL, &b), 0);
+        assert_int_equal(cache_get(c, 1, id, 65536, load_fill, NULL, &b), 0);
         cache_put(c, b);
         assert_true(cache_used(c) <= (1 << 20));
     }
     loads = 0;
-    assert_int_equal(cache_get(c, c, 9999, 65536, load_fill, NULL, &b), 0); /* held: never evicted */
+    assert_int_equal(cache_get(c, 1, 9999, 65536, load_fill, NULL, &b), 0); /* held: never evicted */
     assert_ptr_equal(b, held);
     assert_int_equal(loads, 0);
     cache_put(c, b);
@@ -97,9 +97,9 @@ static void prefetch_loads_in_the_background(void **state)
     struct cache_block *b;
     loads = 0;
     for (uint64_t id = 0; id < 8; id++)
-        cache_prefetch(c, c, id, 4096, load_fill, NULL);
+        cache_prefetch(c, 1, id, 4096, load_fill, NULL);
     for (uint64_t id = 0; id < 8; id++) {
-        assert_int_equal(cache_get(c, c, id, 4096, load_fill, NULL, &b), 0);
+        assert_int_equal(cache_get(c, 1, id, 4096, load_fill, NULL, &b), 0);
         assert_int_equal(b->data[0], (uint8_t)id);
         cache_put(c, b);
     }

@@ -404,6 +404,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
         struct extent e = { .length = UINT64_MAX - at, .kind = EXTENT_DATA };
         if (h->ops->map)
             r = h->ops->map(f, h, at, &e);
+        if (!r && !e.length)
+            r = -EIO;
         if (r || (e.kind == EXTENT_DATA) == (want == EXTENT_DATA))
             break;
         at = e.length < (uint64_t)st.st_size - at ? at + e.length : (uint64_t)st.st_size;
@@ -551,7 +553,13 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
         session_free(s);
         return -ENOMEM;
     }
+    /* Before the mount: a signal that comes right after it must not leave a mount without a daemon behind. */
+    if (fuse_set_signal_handlers(s->fuse)) {
+        session_free(s);
+        return -EIO;
+    }
     if (fuse_session_mount(s->fuse, mountpoint)) {
+        fuse_remove_signal_handlers(s->fuse);
         session_free(s);
         return -EIO;
     }
@@ -586,8 +594,6 @@ int session_run(struct session *s, void (*answering)(void *ctx), void *ctx)
 {
     s->answering = answering;
     s->ctx = ctx;
-    if (fuse_set_signal_handlers(s->fuse))
-        return -EIO;
     int r = session_loop(s);
     fuse_session_unmount(s->fuse);
     fuse_remove_signal_handlers(s->fuse);

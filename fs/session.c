@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { MAX_READ = 1 << 20, FOREVER = 86400 };
@@ -533,13 +534,54 @@ static void escape(const char *name, char *ret, size_t size)
     ret[n] = 0;
 }
 
-int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
+/* libfuse and fusermount3 say on stderr why they can't mount: it becomes the end of our one line. */
+struct said {
+    int memory, stderr_was;
+};
+
+static void said_begin(struct said *s)
+{
+    s->stderr_was = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    s->memory = s->stderr_was < 0 ? -1 : memfd_create("said", MFD_CLOEXEC);
+    if (s->memory >= 0)
+        dup2(s->memory, STDERR_FILENO);
+}
+
+/* What was said, in one line; "" when it was nothing. */
+static void said_end(struct said *s, char *ret, size_t size)
+{
+    ssize_t n = s->memory < 0 ? 0 : pread(s->memory, ret, size - 1, 0);
+    ret[n < 0 ? 0 : n] = 0;
+    for (char *p = ret + strlen(ret); p > ret && p[-1] == '\n';)
+        *--p = 0;
+    for (char *p = ret; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+    if (s->memory >= 0) {
+        dup2(s->stderr_was, STDERR_FILENO);
+        close(s->memory);
+    }
+    if (s->stderr_was >= 0)
+        close(s->stderr_was);
+}
+
+static int mount_at(struct session *s, const char *mountpoint, struct fault *fault)
+{
+    char why[512];
+    struct said said;
+    said_begin(&said);
+    int r = fuse_session_mount(s->fuse, mountpoint);
+    said_end(&said, why, sizeof why);
+    return r ? fault_in(fault, -EIO, mountpoint, "mounting failed%s%s", *why ? ": " : "", why) : 0;
+}
+
+int session_mount(struct ferry *f, const char *mountpoint, struct session **ret, struct fault *fault)
 {
     const struct options *o = f->options;
     char source[1024], words[1400];
     struct session *s = calloc(1, sizeof *s);
     if (!s)
-        return -ENOMEM;
+        return fault_in(fault, -ENOMEM, "", "out of memory");
     s->ferry = f;
     pthread_mutex_init(&s->handles_lock, NULL);
     escape(o->sources[0], source, sizeof source);
@@ -551,17 +593,19 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
     fuse_opt_free_args(&args);
     if (!s->fuse || pthread_key_create(&read_buffer_key, free)) {
         session_free(s);
-        return -ENOMEM;
+        return fault_in(fault, -ENOMEM, "", "out of memory");
     }
     /* Before the mount: a signal that comes right after it must not leave a mount without a daemon behind. */
-    if (fuse_set_signal_handlers(s->fuse)) {
+    int r = fuse_set_signal_handlers(s->fuse);
+    if (r) {
         session_free(s);
-        return -EIO;
+        return fault_in(fault, -EIO, mountpoint, "the handlers of signals can't be installed");
     }
-    if (fuse_session_mount(s->fuse, mountpoint)) {
+    r = mount_at(s, mountpoint, fault);
+    if (r < 0) {
         fuse_remove_signal_handlers(s->fuse);
         session_free(s);
-        return -EIO;
+        return r;
     }
     allow_shared_mappings(s);
     *ret = s;

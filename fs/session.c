@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <syslog.h>
 #include <unistd.h>
 
 enum { MAX_READ = 1 << 20, FOREVER = 86400 };
@@ -534,7 +535,27 @@ static void escape(const char *name, char *ret, size_t size)
     ret[n] = 0;
 }
 
-/* libfuse and fusermount3 say on stderr why they can't mount: it becomes the end of our one line. */
+/* What libfuse has to say: while it mounts, the last line is kept for our own message; later it goes to
+ * syslog, or to the terminal of a daemon that stays in the foreground. One mount a process, so these are the
+ * process's. */
+static char fuse_said[1024];
+static enum { LOG_KEEP, LOG_TERMINAL, LOG_SYSTEM } fuse_log_to;
+
+static void take_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+    char line[1024];
+    vsnprintf(line, sizeof line, fmt, ap);
+    line[strcspn(line, "\n")] = 0;
+    if (fuse_log_to == LOG_SYSTEM)
+        syslog((int)level, "%s", line);
+    else if (fuse_log_to == LOG_TERMINAL || level == FUSE_LOG_DEBUG)
+        fprintf(stderr, "ferryfs: %s\n", line);
+    else
+        snprintf(fuse_said, sizeof fuse_said, "%s", !strncmp(line, "fuse: ", 6) ? line + 6 : line);
+}
+
+/* fusermount3 has no other way to say why it can't mount than stderr: listened to, where libfuse said
+ * nothing. */
 struct said {
     int memory, stderr_was;
 };
@@ -547,16 +568,14 @@ static void said_begin(struct said *s)
         dup2(s->memory, STDERR_FILENO);
 }
 
-/* What was said, in one line; "" when it was nothing. */
-static void said_end(struct said *s, char *ret, size_t size)
+static void said_end(struct said *s)
 {
-    ssize_t n = s->memory < 0 ? 0 : pread(s->memory, ret, size - 1, 0);
-    ret[n < 0 ? 0 : n] = 0;
-    for (char *p = ret + strlen(ret); p > ret && p[-1] == '\n';)
-        *--p = 0;
-    for (char *p = ret; *p; p++)
-        if ((unsigned char)*p < ' ')
-            *p = ' ';
+    char text[sizeof fuse_said];
+    ssize_t n = s->memory < 0 ? 0 : pread(s->memory, text, sizeof text - 1, 0);
+    text[n < 0 ? 0 : n] = 0;
+    text[strcspn(text, "\n")] = 0;
+    if (!fuse_said[0])
+        memcpy(fuse_said, text, sizeof text);
     if (s->memory >= 0) {
         dup2(s->stderr_was, STDERR_FILENO);
         close(s->memory);
@@ -565,14 +584,12 @@ static void said_end(struct said *s, char *ret, size_t size)
         close(s->stderr_was);
 }
 
-static int mount_at(struct session *s, const char *mountpoint, struct fault *fault)
+static int mount_failed(struct session *s, int r, const char *mountpoint, struct fault *fault)
 {
-    char why[512];
-    struct said said;
-    said_begin(&said);
-    int r = fuse_session_mount(s->fuse, mountpoint);
-    said_end(&said, why, sizeof why);
-    return r ? fault_in(fault, -EIO, mountpoint, "mounting failed%s%s", *why ? ": " : "", why) : 0;
+    session_free(s);
+    if (fuse_said[0])
+        return fault_in(fault, r, mountpoint, "mounting failed: %s", fuse_said);
+    return fault_in(fault, r, mountpoint, "mounting failed");
 }
 
 int session_mount(struct ferry *f, const char *mountpoint, struct session **ret, struct fault *fault)
@@ -581,8 +598,9 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret,
     char source[1024], words[1400];
     struct session *s = calloc(1, sizeof *s);
     if (!s)
-        return fault_in(fault, -ENOMEM, "", "out of memory");
+        return fault_in(fault, -ENOMEM, mountpoint, "out of memory");
     s->ferry = f;
+    fuse_set_log_func(take_fuse_log);
     pthread_mutex_init(&s->handles_lock, NULL);
     escape(o->sources[0], source, sizeof source);
     snprintf(words, sizeof words, "ro,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s", MAX_READ,
@@ -591,22 +609,21 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret,
     struct fuse_args args = FUSE_ARGS_INIT(o->debug ? 4 : 3, argv);
     s->fuse = fuse_session_new(&args, &session_ops, sizeof session_ops, s);
     fuse_opt_free_args(&args);
-    if (!s->fuse || pthread_key_create(&read_buffer_key, free)) {
-        session_free(s);
-        return fault_in(fault, -ENOMEM, "", "out of memory");
-    }
+    if (!s->fuse || pthread_key_create(&read_buffer_key, free))
+        return mount_failed(s, -ENOMEM, mountpoint, fault);
     /* Before the mount: a signal that comes right after it must not leave a mount without a daemon behind. */
     int r = fuse_set_signal_handlers(s->fuse);
+    if (r)
+        return mount_failed(s, -EIO, mountpoint, fault);
+    struct said said;
+    said_begin(&said);
+    r = fuse_session_mount(s->fuse, mountpoint);
+    said_end(&said);
     if (r) {
-        session_free(s);
-        return fault_in(fault, -EIO, mountpoint, "the handlers of signals can't be installed");
-    }
-    r = mount_at(s, mountpoint, fault);
-    if (r < 0) {
         fuse_remove_signal_handlers(s->fuse);
-        session_free(s);
-        return r;
+        return mount_failed(s, -EIO, mountpoint, fault);
     }
+    fuse_log_to = o->foreground ? LOG_TERMINAL : LOG_SYSTEM;
     allow_shared_mappings(s);
     *ret = s;
     return 0;

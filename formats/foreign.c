@@ -14,7 +14,6 @@ static const char unpack[] = "unpack it first";
 static const char with_qemu[] = "qemu-img convert reads it";
 
 static const struct foreign foreign[] = {
-    { 0, "vhdxfile", 8, "a VHDX image, which this version doesn't read", with_qemu },
     { 0, "conectix", 8, "a VHD image, which this version doesn't read", with_qemu },
     { 0x40, "\x7f\x10\xda\xbe", 4, "a VDI image, which this version doesn't read", with_qemu },
     { 0, "WithoutFreeSpace", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },

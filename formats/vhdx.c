@@ -336,26 +336,28 @@ static const struct disk_ops vhdx_ops = {
 
 /* ---- detection ---- */
 
-/* A header or a region table where one belongs: the beginning was wiped, as a partition tool does it. */
+/* Headers and region tables where they belong: the beginning was wiped, as a partition tool does it. One that
+ * is plausible tells; of signatures alone, two of the four are no accident. */
 static bool has_traces(struct file *file)
 {
     static const struct {
         uint64_t at;
         const char *signature;
     } trace[] = { { 65536, "head" }, { 131072, "head" }, { 196608, "regi" }, { 262144, "regi" } };
-    for (size_t i = 0; i < sizeof trace / sizeof trace[0]; i++) {
+    unsigned evidence = 0;
+    for (size_t i = 0; i < sizeof trace / sizeof trace[0] && evidence < 2; i++) {
         uint8_t p[68];
         struct bad bad = { 0 };
         if (file_pread(file, p, sizeof p, trace[i].at) < 0)
-            return false;
+            break;
         struct bytes b = bytes_of(p, sizeof p, trace[i].at, &bad);
+        if (!bytes_match(b, 0, trace[i].signature, 4))
+            continue;
         /* a header's two versions, 0 and 1; a region table's number of entries */
         bool header = trace[i].signature[0] == 'h';
-        if (bytes_match(b, 0, trace[i].signature, 4) &&
-            (header ? le32(b, 64) == 0x10000 : le32(b, 8) && le32(b, 8) < 2048))
-            return true;
+        evidence += (header ? le32(b, 64) == 0x10000 : le32(b, 8) && le32(b, 8) < 2048) ? 2 : 1;
     }
-    return false;
+    return evidence >= 2;
 }
 
 static unsigned vhdx_probe(const struct probe *p)

@@ -92,7 +92,7 @@ static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
     if (!d->image)
         return;
     set_number(o, "size", d->image->disk->size);
-    set_number(o, "sector_size", 512);
+    set_number(o, "sector_size", image_sector_size(d->image));
     set_text(o, "format", d->image->layers[0].format);
     json_t *chain = json_array();
     for (size_t k = 0; k < d->image->n_layers; k++)

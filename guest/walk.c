@@ -107,9 +107,13 @@ static void walk_up(struct walk *w)
         drop_last(w);
 }
 
-static void walk_to_root(struct walk *w)
+/* To where an absolute text begins: the root of the tree, or for a link of Windows (which knows only volumes)
+ * that of its volume, wherever a Linux system has mounted it. */
+static void walk_to_root(struct walk *w, enum link_style style, size_t volume)
 {
-    while (w->n > 1)
+    bool of_volume = style == LINK_WINDOWS && w->dir[0].volume != WALK_LETTERS;
+    while (w->n > 1 &&
+           !(of_volume && w->dir[w->n - 1].volume == volume && w->dir[w->n - 1].ino == VOLUME_ROOT))
         drop_last(w);
     w->clamped = true;
     w->lost = false;
@@ -217,7 +221,7 @@ static int walk_name(struct walk *w, const char *name, bool last, bool follow_la
         return -ELOOP;
     }
     if (absolute)
-        walk_to_root(w);
+        walk_to_root(w, style, here.volume);
     r = walk_text(w, path, true);
     free(path);
     return r;
@@ -372,29 +376,29 @@ static int other_volume(const struct realm *r, size_t n, const char *target, cha
 }
 
 /* A walk from the directory that holds the link. `blind`: by the text alone, nothing is looked up. */
-static int walk_from(struct walk *w, const struct place *ancestors, size_t n, const char *path, bool absolute,
-                     bool blind)
+static int walk_from(struct walk *w, const struct place *ancestors, size_t n, const char *path,
+                     enum link_style style, bool absolute, bool blind)
 {
     memcpy(w->dir, ancestors, n * sizeof *ancestors);
     w->n = w->kept = n;
     w->clamped = false;
     w->links = 0;
     if (absolute)
-        walk_to_root(w);
+        walk_to_root(w, style, ancestors[n - 1].volume);
     w->lost = blind;
     return walk_text(w, path, false);
 }
 
 /* A link that can't be walked (a loop, damage on the way, a drive that isn't there) is written by its text
  * alone: it ends inside the tree too, at names that lead no further there than in the guest. */
-static int rewrite(struct walk *w, const struct place *ancestors, size_t n, const char *path, bool absolute,
-                   bool blind, char *buf, size_t size)
+static int rewrite(struct walk *w, const struct place *ancestors, size_t n, const char *path,
+                   enum link_style style, bool absolute, bool blind, char *buf, size_t size)
 {
-    int r = walk_from(w, ancestors, n, path, absolute, blind);
+    int r = walk_from(w, ancestors, n, path, style, absolute, blind);
     if (r < 0 && r != -ENOMEM && !blind) {
         walk_done(w);
         blind = true;
-        r = walk_from(w, ancestors, n, path, absolute, blind);
+        r = walk_from(w, ancestors, n, path, style, absolute, blind);
     }
     if (r < 0)
         return r;
@@ -422,7 +426,7 @@ int realm_rewrite_link(const struct realm *r, const struct place *ancestors, siz
         e = -ENOMEM;
         if (w) {
             w->realm = r;
-            e = rewrite(w, ancestors, n, path, absolute, nowhere, buf, size);
+            e = rewrite(w, ancestors, n, path, style, absolute, nowhere, buf, size);
             walk_done(w);
         }
         free(w);

@@ -323,6 +323,15 @@ static void hostile_texts_stay_inside(void **state)
             realm_rewrite_link(rows[i].realm, at, n, rows[i].text, rows[i].style, out, sizeof out), 0);
         assert_string_equal(out, rows[i].want);
     }
+
+    /* The Windows volume in a Linux guest: its links stay in it. */
+    const struct place at[] = { { 0, VOLUME_ROOT }, { 4, VOLUME_ROOT }, { 4, 6 } };
+    static const char *const texts[] = { "C:/ProgramData", "/ProgramData" };
+    for (size_t i = 0; i < 2; i++) {
+        char out[256];
+        assert_int_equal(realm_rewrite_link(&root, at, 3, texts[i], LINK_WINDOWS, out, sizeof out), 0);
+        assert_string_equal(out, "../ProgramData");
+    }
     drop_guest(g);
 }
 

@@ -102,8 +102,12 @@ static int walk(struct disk *disk, struct blockmap *map)
     unsigned shift = shift_of(map->block_size);
     uint64_t skip = MAP_SKIP;
     struct extent e;
-    for (uint64_t off = 0; off < disk->size; off += e.length) {
-        int r = map_or_data(disk, off, disk->size - off, &skip, &e);
+    for (uint64_t off = 0, n = 0; off < disk->size; off += e.length, n++) {
+        int r = 0;
+        if (n < DISK_WALK_MAX)
+            r = map_or_data(disk, off, disk->size - off, &skip, &e);
+        else /* what isn't known counts as data */
+            e = (struct extent){ .kind = EXTENT_DATA, .length = disk->size - off };
         if (r < 0)
             return r;
         if (e.kind != EXTENT_DATA)

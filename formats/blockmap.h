@@ -12,7 +12,9 @@
  *     blockmap_run(map, i)                     how many allocated blocks follow each other from block i on
  *
  * A damaged table of the disk doesn't make the map fail: blocks of which the table can't say whether they are
- * data are set, so that a reader comes there and gets EIO, never zeros. */
+ * data are set, so that a reader comes there and gets EIO, never zeros. Nor does a map of more than
+ * DISK_WALK_MAX extents hold anybody up: what lies behind them is set too, and a view of it larger than need
+ * be. */
 #include "disk.h"
 
 #include <stdbool.h>

@@ -28,7 +28,7 @@ int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *r
     if (r < 0)
         return r;
     len = min_u64(len, d->size - off);
-    while (e.length < len) {
+    for (unsigned n = 0; e.length < len && n < DISK_JOIN_MAX; n++) {
         struct extent next;
         /* an error further on is for whoever asks there */
         if (disk_map(d, off + e.length, len - e.length, &next) < 0)

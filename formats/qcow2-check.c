@@ -4,7 +4,7 @@
  *     L1 table          always, all of it: at most 32 MiB
  *     L2 tables         when they are at most WALK_BYTES together (128 GiB of guest in clusters of 64 KiB)
  *     refcounts         only those of clusters past the end of the file. There should be none: they tell of a
- *                       file that lost its end, and then all L2 tables are walked, however large
+ *                       file that lost its end, and then the L2 tables are walked too, up to LOST_BYTES
  *
  * What QEMU itself leaves out at the end of a file, found by trying (qemu-img 7.2), and therefore allowed:
  *     - the L1 table's cluster, behind the last entry: a new image of 64 KiB clusters has 196616 bytes
@@ -20,6 +20,8 @@
 
 enum {
     WALK_BYTES = 16 << 20, /* some ten milliseconds, from a file that isn't in the page cache */
+    LOST_BYTES =
+        512 << 20, /* a second; 4 TiB of guest. Behind that, what is missing is EIO when it is read */
     SECTOR = 512,
     REFCOUNT_ENTRY = 8,
     REFBLOCKS_LOOKED_AT = 8, /* past the end; more of them are reason enough for the walk */
@@ -100,15 +102,18 @@ static int check_piece(const struct qcow2_table *t, const struct qcow2_l2 *l2, c
 
 static int check_l2(struct qcow2_table *t, const struct file *data, struct fault *fault)
 {
-    for (uint64_t cluster = 0; cluster < t->clusters;) {
+    uint64_t walked = 0;
+    for (uint64_t cluster = 0; cluster < t->clusters && walked < LOST_BYTES;) {
         struct qcow2_l2 l2;
         int r = qcow2_l2_get(t, cluster, &l2);
         if (r < 0)
             return fault_in(fault, r, t->file->name, "the L2 table of guest byte %llu can't be read",
                             (unsigned long long)(cluster * t->h->cluster_size));
         cluster += l2.n;
-        if (l2.block)
+        if (l2.block) {
+            walked += l2.n * t->l2_entry;
             r = check_piece(t, &l2, data, fault);
+        }
         qcow2_l2_put(t, &l2);
         if (r < 0)
             return r;

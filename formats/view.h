@@ -88,8 +88,8 @@ DEFINE_CLEANUP(struct view *, view_close)
 /* All or nothing within [0, layout.size), else -EINVAL; -EIO when the disk's data can't be read. */
 int view_pread(struct view *v, void *buf, size_t len, uint64_t off);
 /* DATA or HOLE at off (< size, else -EINVAL), at most len bytes; holes are what lseek(SEEK_HOLE) may skip:
- * they read as zeros. Adjacent extents of one kind are joined, up to `len`. Where the disk's map can't be
- * read it answers DATA, so that a reader goes there and gets EIO. */
+ * they read as zeros. Adjacent extents of one kind are joined, up to `len` and DISK_JOIN_MAX. Where the
+ * disk's map can't be read it answers DATA, so that a reader goes there and gets EIO. */
 int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret);
 /* Read-ahead hint: starts the disk's prefetch for this range of the view. Never waits for data. */
 void view_prefetch(struct view *v, uint64_t off, uint64_t len);

@@ -38,11 +38,12 @@ void map_writer_free(struct map_writer *w)
     free(w);
 }
 
-/* The whole extent at off, however many pieces the layers give it in. */
+/* The whole extent at off, in however many pieces the layers give it (DISK_JOIN_MAX: then it has two lines).
+ */
 static int whole_extent(struct disk *d, uint64_t off, struct extent *ret)
 {
     int r = disk_map(d, off, d->size - off, ret);
-    while (!r && off + ret->length < d->size) {
+    for (unsigned n = 0; !r && off + ret->length < d->size && n < DISK_JOIN_MAX; n++) {
         struct extent next;
         uint64_t at = off + ret->length;
         if (disk_map(d, at, d->size - at, &next) < 0 || next.kind != ret->kind || next.depth != ret->depth ||

@@ -391,6 +391,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
         fuse_reply_buf(req, buf, n);
 }
 
+enum { SEEK_STEPS = 64 }; /* a map joins what is of one kind, so there are seldom more than two */
+
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
     struct ferry *f = ferry_of(req);
@@ -402,8 +404,12 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
         r = -ENXIO;
     uint64_t at = (uint64_t)off;
     enum extent_kind want = whence == SEEK_DATA ? EXTENT_DATA : EXTENT_HOLE;
-    while (!r && at < (uint64_t)st.st_size) {
+    for (unsigned steps = 0; !r && at < (uint64_t)st.st_size; steps++) {
         struct extent e = { .length = UINT64_MAX - at, .kind = EXTENT_DATA };
+        if (steps == SEEK_STEPS) { /* enough: zeros may be called data */
+            at = want == EXTENT_DATA ? at : (uint64_t)st.st_size;
+            break;
+        }
         if (h->ops->map)
             r = h->ops->map(f, h, at, &e);
         if (!r && !e.length)

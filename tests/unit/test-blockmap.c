@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The block map against a naive one, on random disks; its limits; its work on huge and on damaged disks. */
 #include "formats/blockmap.h"
+#include "formats/checked.h"
 #include "toy-disk.h"
 
 static uint64_t seed;
@@ -173,6 +174,28 @@ static void damaged_maps_are_data_in_bounded_work(void **state)
     disk_close(&t->disk);
 }
 
+/* Every other block of 4 KiB is data, for ever. */
+static int endless_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    (void)d;
+    *ret = (struct extent){ .kind = off >> 12 & 1 ? EXTENT_HOLE : EXTENT_DATA };
+    ret->length = min_u64(len, 4096 - off % 4096);
+    return 0;
+}
+
+static void a_hostile_number_of_extents_is_data_in_the_end(void **state)
+{
+    (void)state;
+    static const struct disk_ops ops = { .name = "endless", .map = endless_map };
+    const uint64_t walked = (uint64_t)DISK_WALK_MAX * 4096, rest = UINT64_C(1) << 40;
+    struct disk d = { .ops = &ops, .size = walked + rest };
+    struct blockmap *map;
+    assert_int_equal(blockmap_build(&d, 1 << 16, &map), 0);
+    assert_true(blockmap_data(map) == walked / 2 + rest);
+    assert_true(blockmap_get(map, blockmap_blocks(map) - 1));
+    blockmap_free(map);
+}
+
 int main(void)
 {
     seed = toy_seed();
@@ -183,6 +206,7 @@ int main(void)
         cmocka_unit_test(too_many_blocks_are_refused),
         cmocka_unit_test(huge_disks_cost_their_extents),
         cmocka_unit_test(damaged_maps_are_data_in_bounded_work),
+        cmocka_unit_test(a_hostile_number_of_extents_is_data_in_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,7 +229,7 @@ if [ "$(id -u)" = 0 ] && [ -x /sbin/mount.fuse ] && ln -s "$FERRYFS" /usr/local/
     check "mount -t fuse.ferryfs" mount -t fuse.ferryfs "$sample" "$mnt" -o rw,dev,suid,noatime,allow_other
     check "its tree" test -s "$mnt/info.json"
     unmount
-    echo "$sample $mnt fuse.ferryfs rw,dev,suid,noauto,cache=32 0 0" >"$tmp/fstab"
+    echo "${sample// /\\040} $mnt fuse.ferryfs rw,dev,suid,noauto,cache=32 0 0" >"$tmp/fstab"
     check "a line of fstab" mount -T "$tmp/fstab" "$mnt"
     check "its tree" test -s "$mnt/info.json"
     unmount

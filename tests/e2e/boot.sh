@@ -21,7 +21,7 @@ disk_mib=90
 copy_modules() {
     local path n=10 name
     modprobe -d "$modules_root/" -S "$version" --show-depends -a "${modules[@]}" 2>/dev/null |
-        sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' >modules.list
+        sed -n 's/^insmod \(.*\.ko[.a-z]*\).*/\1/p' | awk '!seen[$0]++' >modules.list
     while read -r path; do
         name=${path##*/}
         name=initramfs/modules/$n-${name%%.*}.ko

@@ -158,8 +158,8 @@ static int serve(const struct options *o, const char *mountpoint, struct start *
     }
     print_bad_disks(f->vm);
     int status = EXIT_MOUNT;
-    if (session_mount(f, mountpoint, &s) < 0)
-        fprintf(stderr, "ferryfs: %s: mounting failed\n", mountpoint);
+    if (session_mount(f, mountpoint, &s, &fault) < 0)
+        complain(&fault);
     else if ((r = session_run(s, answering, start)) < 0)
         syslog(LOG_ERR, "%s: the mount broke off: %s", mountpoint, strerror(-r));
     else if (start->pipe >= 0)

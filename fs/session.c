@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <syslog.h>
 #include <unistd.h>
 
 enum { MAX_READ = 1 << 20, FOREVER = 86400 };
@@ -533,14 +535,72 @@ static void escape(const char *name, char *ret, size_t size)
     ret[n] = 0;
 }
 
-int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
+/* What libfuse has to say: while it mounts, the last line is kept for our own message; later it goes to
+ * syslog, or to the terminal of a daemon that stays in the foreground. One mount a process, so these are the
+ * process's. */
+static char fuse_said[1024];
+static enum { LOG_KEEP, LOG_TERMINAL, LOG_SYSTEM } fuse_log_to;
+
+static void take_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+    char line[1024];
+    vsnprintf(line, sizeof line, fmt, ap);
+    line[strcspn(line, "\n")] = 0;
+    if (fuse_log_to == LOG_SYSTEM)
+        syslog((int)level, "%s", line);
+    else if (fuse_log_to == LOG_TERMINAL || level == FUSE_LOG_DEBUG)
+        fprintf(stderr, "ferryfs: %s\n", line);
+    else
+        snprintf(fuse_said, sizeof fuse_said, "%s", !strncmp(line, "fuse: ", 6) ? line + 6 : line);
+}
+
+/* fusermount3 has no other way to say why it can't mount than stderr: listened to, where libfuse said
+ * nothing. */
+struct said {
+    int memory, stderr_was;
+};
+
+static void said_begin(struct said *s)
+{
+    s->stderr_was = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    s->memory = s->stderr_was < 0 ? -1 : memfd_create("said", MFD_CLOEXEC);
+    if (s->memory >= 0)
+        dup2(s->memory, STDERR_FILENO);
+}
+
+static void said_end(struct said *s)
+{
+    char text[sizeof fuse_said];
+    ssize_t n = s->memory < 0 ? 0 : pread(s->memory, text, sizeof text - 1, 0);
+    text[n < 0 ? 0 : n] = 0;
+    text[strcspn(text, "\n")] = 0;
+    if (!fuse_said[0])
+        memcpy(fuse_said, text, sizeof text);
+    if (s->memory >= 0) {
+        dup2(s->stderr_was, STDERR_FILENO);
+        close(s->memory);
+    }
+    if (s->stderr_was >= 0)
+        close(s->stderr_was);
+}
+
+static int mount_failed(struct session *s, int r, const char *mountpoint, struct fault *fault)
+{
+    session_free(s);
+    if (fuse_said[0])
+        return fault_in(fault, r, mountpoint, "mounting failed: %s", fuse_said);
+    return fault_in(fault, r, mountpoint, "mounting failed");
+}
+
+int session_mount(struct ferry *f, const char *mountpoint, struct session **ret, struct fault *fault)
 {
     const struct options *o = f->options;
     char source[1024], words[1400];
     struct session *s = calloc(1, sizeof *s);
     if (!s)
-        return -ENOMEM;
+        return fault_in(fault, -ENOMEM, mountpoint, "out of memory");
     s->ferry = f;
+    fuse_set_log_func(take_fuse_log);
     pthread_mutex_init(&s->handles_lock, NULL);
     escape(o->sources[0], source, sizeof source);
     snprintf(words, sizeof words, "ro,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s", MAX_READ,
@@ -549,20 +609,21 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
     struct fuse_args args = FUSE_ARGS_INIT(o->debug ? 4 : 3, argv);
     s->fuse = fuse_session_new(&args, &session_ops, sizeof session_ops, s);
     fuse_opt_free_args(&args);
-    if (!s->fuse || pthread_key_create(&read_buffer_key, free)) {
-        session_free(s);
-        return -ENOMEM;
-    }
+    if (!s->fuse || pthread_key_create(&read_buffer_key, free))
+        return mount_failed(s, -ENOMEM, mountpoint, fault);
     /* Before the mount: a signal that comes right after it must not leave a mount without a daemon behind. */
-    if (fuse_set_signal_handlers(s->fuse)) {
-        session_free(s);
-        return -EIO;
-    }
-    if (fuse_session_mount(s->fuse, mountpoint)) {
+    int r = fuse_set_signal_handlers(s->fuse);
+    if (r)
+        return mount_failed(s, -EIO, mountpoint, fault);
+    struct said said;
+    said_begin(&said);
+    r = fuse_session_mount(s->fuse, mountpoint);
+    said_end(&said);
+    if (r) {
         fuse_remove_signal_handlers(s->fuse);
-        session_free(s);
-        return -EIO;
+        return mount_failed(s, -EIO, mountpoint, fault);
     }
+    fuse_log_to = o->foreground ? LOG_TERMINAL : LOG_SYSTEM;
     allow_shared_mappings(s);
     *ret = s;
     return 0;

@@ -163,11 +163,14 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 /* Cookies: 0 begins with ".", 1 goes on with "..", 2 + c is the tree's own cookie c. */
 enum { DOTS = 2 };
 
+/* FUSE's bound of a name's bytes, not NAME_MAX: the 255 units of NTFS and FAT can take 765. */
+enum { ENTRY_NAME_MAX = 1024 };
+
 struct item {
     struct node_id id;
     mode_t type;
     uint64_t next;
-    char name[NAME_MAX + 1];
+    char name[ENTRY_NAME_MAX + 1];
 };
 
 /* The tree calls back with its locks held, so entries are only gathered, and attributes asked for afterwards.
@@ -182,7 +185,7 @@ static int gather(void *ctx, const char *name, const struct node_id *id, mode_t 
     struct gathering *g = ctx;
     if (g->n >= g->room)
         return 1;
-    if (strlen(name) > NAME_MAX)
+    if (strlen(name) > ENTRY_NAME_MAX)
         return 0; /* the kernel has no room for it, and no way to name it */
     struct item *i = &g->items[g->n++];
     i->id = *id;
@@ -254,7 +257,8 @@ static int list(struct listing *l, uint64_t off)
     if (!g.items)
         return -ENOMEM;
     int r = l->dir->id.ops->readdir(l->ferry, l->dir, off > DOTS ? off - DOTS : 0, gather, &g);
-    for (size_t i = 0; i < g.n && !r; i++)
+    /* What comes before a damaged place is listed; who asks for more meets the error there. */
+    for (size_t i = 0; i < g.n; i++)
         if (!put(l, g.items[i].name, &g.items[i].id, g.items[i].type, g.items[i].next))
             break;
     free(g.items);

@@ -170,7 +170,7 @@ class Mount:
                 raise Wrong("can't be unmounted")
             time.sleep(0.05)
         try:
-            if self.daemon.wait(LIMIT):
+            if self.daemon.wait(3 * LIMIT):
                 raise Wrong(f"the daemon's exit status is {self.daemon.returncode}")
         except subprocess.TimeoutExpired:
             raise Wrong("the daemon has not ended after the unmount") from None

@@ -2,7 +2,7 @@
 /* Directories: blocks full of entries, each {inode, rec_len, name_len, type, name}, chained by rec_len; inode
  * 0 is a free one. The nodes of a hashed directory (htree) look like free entries to who reads on, and a
  * leaf's checksum hides in one at the block's end. So every form is read in order, and a cookie is a byte
- * offset.
+ * offset. The htree only tells a look-up where to begin: without it, each would read half the directory.
  *
  * An inline directory has its entries in i_block behind the parent's number (4 bytes), and in the attribute
  * system.data. Entries don't cross from one to the other.
@@ -134,17 +134,23 @@ static bool dir_block_csum_good(const struct ext_fs *x, const struct ext_inode *
            crc32c_update(dir->csum_seed, b.p, b.n - TAIL_SIZE) == le32(tail, TAIL_CSUM);
 }
 
-static int dir_walk_block(const struct dir_walk *w, uint64_t logical)
+static int dir_block_get(struct ext_fs *x, const struct ext_inode *dir, uint64_t logical,
+                         struct cache_block **ret)
 {
-    struct ext_fs *x = w->x;
     struct ext_run run;
-    struct cache_block *held;
-    int r = ext_map(x, w->dir, logical, &run);
+    int r = ext_map(x, dir, logical, &run);
     if (r < 0)
         return r;
     if (!run.block) /* a directory has no holes */
         return -EIO;
-    r = ext_block_get(x, run.block, &held);
+    return ext_block_get(x, run.block, ret);
+}
+
+static int dir_walk_block(const struct dir_walk *w, uint64_t logical)
+{
+    struct ext_fs *x = w->x;
+    struct cache_block *held;
+    int r = dir_block_get(x, w->dir, logical, &held);
     if (r < 0)
         return r;
     struct bad bad = { 0 };
@@ -194,6 +200,82 @@ int ext_dir_each(struct ext_fs *x, const struct ext_inode *dir, uint64_t from, e
     return 0;
 }
 
+/* ---- the hashed directory, for look-ups ---- */
+
+enum { /* offsets in the root, which is block 0, behind "." and ".." */
+       DX_ZERO = 0x18,
+       DX_VERSION = 0x1c,
+       DX_INFO_LENGTH = 0x1d,
+       DX_LEVELS = 0x1e,
+       DX_ROOT_ENTRIES = 0x20,
+       DX_NODE_ENTRIES = 8, /* in the other nodes, behind a free entry as long as the block */
+       DX_INFO_SIZE = 8,
+       DX_LEVELS_MAX = 3,
+       DX_ENTRY = 8, /* {hash, block}; the first one's hash is {limit, count} instead */
+       DX_BLOCK = 4,
+       DX_BLOCK_MASK = 0x0fffffff,
+};
+
+/* The child that has `hash`, of the node whose entries begin at `at`; 0, which is the root, when there is
+ * none. */
+static uint64_t htree_child(struct bytes b, size_t at, uint32_t hash)
+{
+    uint32_t limit = le16(b, at), lo = 0, hi = le16(b, at + 2);
+    if (!hi || hi > limit || limit > (b.n - at) / DX_ENTRY)
+        return 0;
+    while (hi - lo > 1) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (le32(b, at + mid * DX_ENTRY) <= hash)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return le32(b, at + lo * DX_ENTRY + DX_BLOCK) & DX_BLOCK_MASK;
+}
+
+/* The hash of `name` and the levels of nodes below the root, from the root block. */
+static bool htree_hash(const struct ext_fs *x, struct bytes root, const char *name, size_t len, uint32_t *ret,
+                       unsigned *ret_levels)
+{
+    uint8_t version = u8(root, DX_VERSION);
+    uint32_t seed[4];
+    ext2_dirhash_t hash = 0, minor;
+    *ret_levels = u8(root, DX_LEVELS);
+    if (le32(root, DX_ZERO) || u8(root, DX_INFO_LENGTH) != DX_INFO_SIZE || *ret_levels > DX_LEVELS_MAX ||
+        version > EXT2_HASH_TEA)
+        return false;
+    memcpy(seed, x->super.hash_seed, sizeof seed);
+    if (ext2fs_dirhash(version + (x->super.hash_unsigned ? 3 : 0), name, (int)len, seed, &hash, &minor))
+        return false;
+    *ret = hash;
+    return true;
+}
+
+/* The one block in which the index says that `name` is, if anywhere; 0: it has to be searched for. */
+static uint64_t htree_leaf(struct ext_fs *x, const struct ext_inode *dir, const char *name, size_t len)
+{
+    struct cache_block *held;
+    uint32_t hash = 0;
+    unsigned levels = 0;
+    if (!(x->super.compat & EXT2_FEATURE_COMPAT_DIR_INDEX) || !(dir->flags & EXT2_INDEX_FL) ||
+        dir->flags & (EXT4_INLINE_DATA_FL | EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL) ||
+        dir_block_get(x, dir, 0, &held) < 0)
+        return 0;
+    struct bad bad = { 0 };
+    struct bytes b = bytes_of(held->data, held->size, 0, &bad);
+    uint64_t at = 0;
+    if (htree_hash(x, b, name, len, &hash, &levels))
+        at = htree_child(b, DX_ROOT_ENTRIES, hash);
+    cache_put(x->cache, held);
+    while (at && levels--) {
+        if (dir_block_get(x, dir, at, &held) < 0)
+            return 0;
+        at = htree_child(bytes_of(held->data, held->size, 0, &bad), DX_NODE_ENTRIES, hash);
+        cache_put(x->cache, held);
+    }
+    return bad.set || at >= dir->size / x->super.block_size ? 0 : at;
+}
+
 struct dir_find {
     const char *name;
     size_t len;
@@ -217,7 +299,11 @@ int ext_dir_lookup(struct ext_fs *x, const struct ext_inode *dir, const char *na
     struct dir_find f = { .name = name, .len = strlen(name) };
     if (f.len > NAME_MAX_LEN)
         return -ENAMETOOLONG;
-    int r = ext_dir_each(x, dir, 0, dir_find_visit, &f);
+    struct dir_walk w = { x, dir, 0, dir_find_visit, &f };
+    uint64_t leaf = S_ISDIR(dir->mode) ? htree_leaf(x, dir, name, f.len) : 0;
+    int r = leaf ? dir_walk_block(&w, leaf) : 0;
+    if (r <= 0) /* not indexed, damaged, in the next block of the same hash, or not there: look everywhere */
+        r = ext_dir_each(x, dir, 0, dir_find_visit, &f);
     bool folds = dir->flags & EXT4_CASEFOLD_FL && x->super.incompat & EXT4_FEATURE_INCOMPAT_CASEFOLD &&
                  !(dir->flags & EXT4_ENCRYPT_FL);
     if (!r && folds && (f.fold = ext2fs_load_nls_table(x->super.encoding)))

@@ -39,9 +39,11 @@ enum { /* offsets in the superblock */
        SB_JOURNAL_INODE = 0xE0,
        SB_JOURNAL_DEVICE = 0xE4,
        SB_LAST_ORPHAN = 0xE8,
+       SB_HASH_SEED = 0xEC,
        SB_DESC_SIZE = 0xFE,
        SB_BLOCKS_HI = 0x150,
        SB_RESERVED_HI = 0x154,
+       SB_FLAGS = 0x160,
        SB_CHECKSUM_TYPE = 0x175,
        SB_ERROR_COUNT = 0x194,
        SB_USER_QUOTA = 0x240,
@@ -195,6 +197,9 @@ static void super_take_fields(struct bytes b, struct ext_super *s)
     if (s->compat & EXT4_FEATURE_COMPAT_ORPHAN_FILE)
         s->orphan_file = le32(b, SB_ORPHAN_FILE);
     s->encoding = le16(b, SB_ENCODING);
+    s->hash_unsigned = le32(b, SB_FLAGS) & EXT2_FLAGS_UNSIGNED_HASH;
+    for (unsigned i = 0; i < 4; i++)
+        s->hash_seed[i] = le32(b, SB_HASH_SEED + 4 * i);
     s->fsid = le64(b, SB_UUID) ^ le64(b, SB_UUID + 8);
 }
 

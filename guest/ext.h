@@ -40,6 +40,8 @@ struct ext_super {
     uint32_t journal_inode, journal_device;
     uint32_t quota_inodes[3], orphan_file; /* 0: none; not reachable by names */
     uint16_t encoding;                     /* of casefold directories */
+    uint32_t hash_seed[4];                 /* of hashed directories */
+    bool hash_unsigned;                    /* they were hashed where char is unsigned */
     uint64_t overhead_blocks;
     bool has_csum;      /* metadata_csum */
     uint32_t csum_seed; /* of all metadata but the superblock */

@@ -135,4 +135,57 @@ for layout in '-t ext3 -b 1024' '-t ext4 -b 4096'; do
     check 'the source is as it was' test "$before" = "$(sha256sum <"$tmp/killed")"
     rm -f "$tmp/live" "$tmp/killed"
 done
+
+# A large hashed directory: all its names, however they are listed; each is found by its hash, so also when a leaf is
+# damaged, which costs only the names in it; and a listing gives what comes before the damage, then the error.
+mkdir -p "$tmp/src/many"
+(cd "$tmp/src/many" && seq -f 'file number %05.0f of many' 4000 | xargs -d '\n' touch)
+truncate -s 24M "$tmp/many.img"
+mke2fs -q -F -t ext4 -b 1024 -N 5000 -d "$tmp/src" "$tmp/many.img"
+e2fsck -fyD "$tmp/many.img" >/dev/null 2>&1
+like 'the directory is hashed' "$(debugfs -R 'stat /many' "$tmp/many.img" 2>/dev/null)" 'Flags: 0x81000'
+cat >"$tmp/list.py" <<'PY'
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def names(path, size):
+    """By getdents64 into a buffer of `size` bytes, going on in another descriptor after every call."""
+    buf, at, found = ctypes.create_string_buffer(size), 0, []
+    while True:
+        fd = os.open(path, os.O_RDONLY)
+        os.lseek(fd, at, os.SEEK_SET)
+        n = libc.getdents64(fd, buf, ctypes.c_size_t(size))
+        os.close(fd)
+        if n <= 0:
+            return found, ctypes.get_errno() if n else 0
+        raw, off = buf.raw[:n], 0
+        while off < n:
+            _, at, length = struct.unpack_from('<QqH', raw, off)
+            found.append(raw[off + 19:off + length].split(b'\0')[0])
+            off += length
+path = sys.argv[1]
+got, error = names(path, int(sys.argv[2]))
+found = 0
+for k in range(1, 4001):
+    try:
+        os.lstat('%s/file number %05d of many' % (path, k))
+        found += 1
+    except OSError:
+        pass
+print(len(got) - 2, len(set(got)) - 2, error, found)
+PY
+mount_ok "$tmp/many.img"
+for size in 200 5000 1000000; do
+    is "all names, $size bytes at once" "$(python3 "$tmp/list.py" "$mnt/volumes/disk0/many" $size)" '4000 4000 0 4000'
+done
+unmount
+leaf=$(debugfs -R 'bmap /many 12' "$tmp/many.img" 2>/dev/null)
+printf 'damage' | dd of="$tmp/many.img" bs=1 seek=$((leaf * 1024 + 100)) conv=notrunc status=none
+mount_ok "$tmp/many.img"
+read -r listed different error found <<<"$(python3 "$tmp/list.py" "$mnt/volumes/disk0/many" 30000)"
+is 'damage ends the listing with EIO' "$error" 5
+check "what comes before it is listed: $listed" [ "$listed" -gt 150 ]
+is 'each once' "$different" "$listed"
+check "only the names of the damaged block are lost: $found" [ "$found" -gt 3900 ]
+check 'which are not found' [ "$found" -lt 4000 ]
+unmount
 finish

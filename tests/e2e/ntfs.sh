@@ -58,6 +58,8 @@ os.setxattr('Windows/grüße €.txt', 'system.ntfs_dos_name', b'GRUSSE~1.TXT')
 os.setxattr('resident', 'system.ntfs_object_id', bytes(range(16)))
 os.setxattr('empty', 'system.ntfs_attrib', struct.pack('<I', 0x23))
 os.symlink('Windows/grüße €.txt', 'interix')
+os.mkdir('漢' * 255)  # names may have 255 units, which is more than 255 bytes
+put('漢' * 255 + '/' + 'я' * 251 + '.txt', b'a long name')
 def name(s):
     s = s.encode('utf-16-le')
     return struct.pack('<HHHH', 0, len(s), len(s) + 2, len(s)), s + b'\0\0' + s + b'\0\0'

@@ -84,8 +84,10 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
-        { ".vhdx", "VHDX" }, { ".avhdx", "VHDX" }, { ".vhd", "VHD" }, { ".avhd", "VHD" },
-        { ".vdi", "VDI" },   { ".ova", "OVA" },    { ".ovf", "OVF" },
+        { ".vhdx", "VHDX" },
+        { ".avhdx", "VHDX" },
+        { ".ova", "OVA" },
+        { ".ovf", "OVF" },
     };
     for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
         if (has_suffix(name, suffix[i][0]))

@@ -66,11 +66,5 @@ static bool traces_of_vhdx(struct file *file)
 
 const char *foreign_trace(const struct probe *p)
 {
-    static const char vdi[] = "<<< ", image[] = " Disk Image >>>", vhd[] = "cxsparse";
-    if (bytes_match(p->head, 512, vhd, sizeof vhd - 1))
-        return "VHD";
-    if (bytes_match(p->head, 0, vdi, sizeof vdi - 1) &&
-        memmem(p->head.p, p->head.n < 64 ? p->head.n : 64, image, sizeof image - 1))
-        return "VDI";
     return traces_of_vhdx(p->file) ? "VHDX" : NULL;
 }

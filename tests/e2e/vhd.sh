@@ -206,7 +206,7 @@ vhd own want-child.raw 0 1 7 2100 4096 12290
 for f in dynamic-on.vhd fixed-on.vhd child.vhd; do
     size=$(stat -c %s $f)
     want=content.raw
-    [ $f != child.vhd ] || want=want-child.raw
+    [ $f != child.vhd ] || want="want-child.raw"
     for n in 400 512 1024 1700 $((size / 3)) $((size * 9 / 10)) $((size - 2048)) $((size - 513)); do
         head -c $n $f >cut.vhd
         "$FERRYFS" cut.vhd "$mnt" 2>"$err"

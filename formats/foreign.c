@@ -14,7 +14,6 @@ static const char unpack[] = "unpack it first";
 static const char with_qemu[] = "qemu-img convert reads it";
 
 static const struct foreign foreign[] = {
-    { 0, "vhdxfile", 8, "a VHDX image, which this version doesn't read", with_qemu },
     { 0, "WithoutFreeSpace", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
     { 0, "WithouFreSpacExt", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
     { 0, "Bochs Virtual HD Image", 22, "a Bochs image, which ferryfs doesn't read", with_qemu },
@@ -44,27 +43,4 @@ const char *foreign_name(const struct probe *p, const char **ret_advice)
             return foreign[i].name;
         }
     return NULL;
-}
-
-/* VHDX (MS-VHDX 2.2): two headers and two region tables at fixed places. Two of the four are no accident. */
-static bool traces_of_vhdx(struct file *file)
-{
-    static const struct {
-        uint32_t at;
-        const char *magic;
-    } places[] = {
-        { 64 << 10, "head" }, { 128 << 10, "head" }, { 192 << 10, "regi" }, { 256 << 10, "regi" }
-    };
-    unsigned found = 0;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        char magic[4];
-        found += !file_pread(file, magic, sizeof magic, places[i].at) &&
-                 !memcmp(magic, places[i].magic, sizeof magic);
-    }
-    return found >= 2;
-}
-
-const char *foreign_trace(const struct probe *p)
-{
-    return traces_of_vhdx(p->file) ? "VHDX" : NULL;
 }

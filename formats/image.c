@@ -84,8 +84,6 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
-        { ".vhdx", "VHDX" },
-        { ".avhdx", "VHDX" },
         { ".ova", "OVA" },
         { ".ovf", "OVF" },
     };
@@ -108,9 +106,7 @@ static int detect_raw(const struct probe *p, const struct format *trace, const s
     const struct format *named = format_by_suffix(p->file->name);
     if (named)
         return refuse_damaged(p->file, named->title, fault);
-    const char *title = foreign_trace(p);
-    if (!title)
-        title = foreign_by_suffix(p->file->name);
+    const char *title = foreign_by_suffix(p->file->name);
     if (title)
         return refuse_damaged(p->file, title, fault);
     *ret = format_by_name("raw");
@@ -258,7 +254,11 @@ static int backing_format(struct file *file, const struct backing *backing, cons
 static int check_link(const struct layer_info *child, const struct layer_info *link,
                       const struct backing *expected_of, struct fault *fault)
 {
-    if (!expected_of->link_id[0] || !strcasecmp(expected_of->link_id, link->link_id))
+    if (child->sector_size && link->sector_size && child->sector_size != link->sector_size)
+        return fault_in(fault, -EUCLEAN, child->file, "its sectors have %u bytes, those of its %s %s have %u",
+                        child->sector_size, expected_of->role, link->file, link->sector_size);
+    if (!expected_of->link_id[0] || !strcasecmp(expected_of->link_id, link->link_id) ||
+        (expected_of->link_id2[0] && !strcasecmp(expected_of->link_id2, link->link_id)))
         return 0;
     fault_in(fault, -EUCLEAN, child->file, "its %s %s has the id %s, but %s is expected", expected_of->role,
              link->file, link->link_id[0] ? link->link_id : "(none)", expected_of->link_id);
@@ -331,4 +331,9 @@ void image_close(struct image *image)
         layer_info_done(&image->layers[i]);
     free(image->layers);
     free(image);
+}
+
+unsigned image_sector_size(const struct image *image)
+{
+    return image->layers[0].sector_size ? image->layers[0].sector_size : 512;
 }

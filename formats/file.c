@@ -50,6 +50,12 @@ int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
     return 0;
 }
 
+bool file_has_holes(struct file *f)
+{
+    struct extent e;
+    return f->size && (file_map(f, 0, f->size, &e) < 0 || e.kind != EXTENT_DATA || e.length < f->size);
+}
+
 void file_advise(struct file *f, uint64_t off, uint64_t len)
 {
     if (f->ops->advise && off < f->size)

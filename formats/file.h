@@ -88,6 +88,8 @@ int file_pread_what(struct file *f, void *buf, size_t len, uint64_t off, const c
                     struct fault *fault);
 /* The extent at `off` (< size), at most `len` bytes of it; kind is DATA or HOLE. */
 int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret);
+/* Whether there is any hole; true when the file system can't say. */
+bool file_has_holes(struct file *f);
 void file_advise(struct file *f, uint64_t off, uint64_t len);
 
 /* Opens a file that the content of `f` refers to. `name` is a path with slashes, relative to the directory of

@@ -14,8 +14,6 @@ static const char unpack[] = "unpack it first";
 static const char with_qemu[] = "qemu-img convert reads it";
 
 static const struct foreign foreign[] = {
-    { 0, "conectix", 8, "a VHD image, which this version doesn't read", with_qemu },
-    { 0x40, "\x7f\x10\xda\xbe", 4, "a VDI image, which this version doesn't read", with_qemu },
     { 0, "WithoutFreeSpace", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
     { 0, "WithouFreSpacExt", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
     { 0, "Bochs Virtual HD Image", 22, "a Bochs image, which ferryfs doesn't read", with_qemu },
@@ -45,24 +43,5 @@ const char *foreign_name(const struct probe *p, const char **ret_advice)
             *ret_advice = foreign[i].advice;
             return foreign[i].name;
         }
-    /* A fixed VHD has its only mark at the end: 512 bytes (or 511, by Virtual PC before 2004) before it. */
-    static const char vhd[] = "conectix";
-    size_t n = p->tail.n;
-    if ((n >= 512 && bytes_match(p->tail, n - 512, vhd, 8)) ||
-        (n >= 511 && bytes_match(p->tail, n - 511, vhd, 8))) {
-        *ret_advice = with_qemu;
-        return "a fixed VHD image, which this version doesn't read";
-    }
-    return NULL;
-}
-
-const char *foreign_trace(const struct probe *p)
-{
-    static const char vdi[] = "<<< ", image[] = " Disk Image >>>", vhd[] = "cxsparse";
-    if (bytes_match(p->head, 512, vhd, sizeof vhd - 1))
-        return "VHD";
-    if (bytes_match(p->head, 0, vdi, sizeof vdi - 1) &&
-        memmem(p->head.p, p->head.n < 64 ? p->head.n : 64, image, sizeof image - 1))
-        return "VDI";
     return NULL;
 }

@@ -7,15 +7,13 @@
 
 extern const struct format qcow2_format;
 extern const struct format raw_format;
+extern const struct format vdi_format;
+extern const struct format vhd_format;
 extern const struct format vhdx_format;
 extern const struct format vmdk_format;
 
 const struct format *const formats[] = {
-    &qcow2_format,
-    &raw_format,
-    &vhdx_format,
-    &vmdk_format,
-    NULL,
+    &qcow2_format, &raw_format, &vdi_format, &vhd_format, &vhdx_format, &vmdk_format, NULL,
 };
 
 const struct format *format_by_name(const char *name)

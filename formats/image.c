@@ -84,7 +84,8 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
-        { ".vhd", "VHD" }, { ".avhd", "VHD" }, { ".vdi", "VDI" }, { ".ova", "OVA" }, { ".ovf", "OVF" },
+        { ".ova", "OVA" },
+        { ".ovf", "OVF" },
     };
     for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
         if (has_suffix(name, suffix[i][0]))
@@ -105,9 +106,7 @@ static int detect_raw(const struct probe *p, const struct format *trace, const s
     const struct format *named = format_by_suffix(p->file->name);
     if (named)
         return refuse_damaged(p->file, named->title, fault);
-    const char *title = foreign_trace(p);
-    if (!title)
-        title = foreign_by_suffix(p->file->name);
+    const char *title = foreign_by_suffix(p->file->name);
     if (title)
         return refuse_damaged(p->file, title, fault);
     *ret = format_by_name("raw");

@@ -296,12 +296,6 @@ static int open_data_file(struct qcow2 *q, struct fault *fault)
     return 0;
 }
 
-static bool has_holes(struct file *f)
-{
-    struct extent e;
-    return f->size && (file_map(f, 0, f->size, &e) < 0 || e.kind != EXTENT_DATA || e.length < f->size);
-}
-
 /* Moves the header's names to what the chain wants to know. */
 static void give_backing(struct qcow2 *q, struct layer *ret)
 {
@@ -358,7 +352,7 @@ static int qcow2_open(struct file *file, const struct image_env *env, struct lay
         return r;
     }
     q->disk = (struct disk){ .ops = &qcow2_ops, .size = q->h.size };
-    q->sparse = has_holes(q->data);
+    q->sparse = file_has_holes(q->data);
     give_info(q, &ret->info);
     give_backing(q, ret);
     ret->disk = &q->disk;

@@ -28,7 +28,8 @@ struct row {
 #define AT(field) offsetof(struct options, field)
 static const struct row rows[] = {
     { "trust", KIND_DIRS, AT(trust), 0, 0, "DIR[:DIR]", "other directories in which referred files may lie" },
-    { "format", KIND_STRING, AT(format), 0, 0, "F", "take the source for format F (raw, qcow2, vhdx, vmdk)" },
+    { "format", KIND_STRING, AT(format), 0, 0, "F",
+      "take the source for format F (raw, qcow2, vdi, vhd, vhdx, vmdk)" },
     { "cache", KIND_NUMBER, AT(cache_mib), 1, 65536, "MiB", "bound of all caches together (64)" },
     { "threads", KIND_NUMBER, AT(threads), 1, 64, "N", "worker threads (cores, at most 8)" },
     { "cached", KIND_FLAG, AT(cached), 0, 0, NULL, "open views through the page cache, not by direct I/O" },

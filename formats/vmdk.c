@@ -450,7 +450,7 @@ static int parse_any(struct opening *o, struct fault *fault)
     if (kind && kind->open == vmdk_sparse_open)
         return parse_embedded(o, fault);
     if (kind) {
-        fault_in(fault, -ENOTSUP, o->file->name, "is a %s file, not a disk", kind->title);
+        fault_in(fault, -ENOTSUP, o->file->name, "is a %s file, not a disk by itself", kind->title);
         return fault_hint(fault, -ENOTSUP, "%s", advice_open_descriptor);
     }
     uint8_t head[PROBE_HEAD];
@@ -489,15 +489,15 @@ static int check_descriptor(const struct opening *o, struct fault *fault)
     return 0;
 }
 
-/* The id that links are compared by: the CID, or where that says so, the long content id. */
+/* The id that links are compared by: the CID. Disks that were never written since they were made all have the
+ * same, VMDK_LONG_CID; what tells them apart is the long content id, whose last digits are the CID. It is of
+ * the disk's own content: a child that was written has another than its parent, so it says something of the
+ * parent only while the child has that CID too. */
 static void link_id(const struct vmdk_descriptor *d, uint32_t cid, char *buf, size_t size)
 {
     const char *longer = d->value[VMDK_LONG_CONTENT_ID];
-    if (cid != VMDK_LONG_CID || !longer || !*longer) {
-        snprintf(buf, size, "%08x", cid);
-        return;
-    }
-    snprintf(buf, size, "%s", longer);
+    bool tell = cid == VMDK_LONG_CID && d->has_cid && d->cid == cid && longer && *longer;
+    snprintf(buf, size, "%08x%s%s", cid, tell ? " " : "", tell ? longer : "");
     for (char *c = buf; *c; c++)
         *c = (char)tolower((unsigned char)*c);
 }

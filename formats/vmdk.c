@@ -2,7 +2,7 @@
 /* VMDK: a descriptor (text) and extents laid end to end, in the order of their lines. One descriptor is one
  * link of a snapshot chain.
  *
- *     descriptor file  ->  extent files                      (split, flat, vmfs, snapshots of ESX)
+ *     descriptor file  ->  extent files                      (split, flat, vmfs, snapshots of ESXi)
  *     KDMV file with its descriptor inside = one extent      (monolithicSparse, streamOptimized)
  *     KDMV file of capacity 0 with a descriptor inside       (a container of the text only)
  *
@@ -47,8 +47,8 @@ struct sparse_kind {
 
 static const struct sparse_kind sparse_kinds[] = {
     { VMDK_MAGIC, 4, "hosted sparse", NULL, vmdk_sparse_open },
-    { "COWD", 4, "COWD (vmfsSparse)", advice_clone, NULL },
-    { "\xbe\xba\xfe\xca\0\0\0\0", 8, "seSparse", advice_clone, NULL },
+    { "COWD", 4, "COWD (vmfsSparse)", NULL, vmdk_cowd_open },
+    { "\xbe\xba\xfe\xca\0\0\0\0", 8, "seSparse", NULL, vmdk_sesparse_open },
     { "\xa2\x72\x19\xf6\x01\0\0\0", 8, "changed block tracking (-ctk.vmdk)", advice_open_descriptor, NULL },
 };
 

@@ -2,8 +2,9 @@
 /* A chain: layers on each other, top first. `map` walks down until a layer knows the place; the extent then
  * carries the layer's number in `depth`, so that `pread` goes straight there.
  *
- * Here, and only here, it is decided what lies past an end: below a smaller layer there are zeros, and a disk
- * that doesn't end on a sector is padded with zeros to one. */
+ * Here, and only here, it is decided what lies past an end: past a layer's end there are zeros for all that
+ * stands on it, whatever lies further down, and a disk that doesn't end on a sector is padded with zeros to
+ * one. A layer may well be smaller than both its neighbours (it was shrunk, then a larger child was made). */
 #include "checked.h"
 #include "image.h"
 
@@ -28,7 +29,7 @@ static int chain_map(struct disk *d, uint64_t off, uint64_t len, struct extent *
     for (size_t i = 0; i < c->n; i++) {
         struct disk *l = c->layer[i];
         if (off >= l->size)
-            continue; /* it was smaller than what stands on it */
+            break; /* it hides what is below, as it did when its child was made */
         struct extent e;
         int r = disk_map(l, off, len, &e);
         if (r < 0)

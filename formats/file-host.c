@@ -89,6 +89,13 @@ static int host_pread(struct file *f, void *buf, size_t len, uint64_t off)
     return 0;
 }
 
+/* Is it shorter than it was? Then SEEK_DATA takes what was cut off for a hole. */
+static bool shrunk(const struct file_host *h)
+{
+    struct stat st;
+    return fstat(h->fd, &st) < 0 || (uint64_t)st.st_size < h->file.size;
+}
+
 static int host_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
 {
     struct file_host *h = host_of(f);
@@ -96,7 +103,7 @@ static int host_map(struct file *f, uint64_t off, uint64_t len, struct extent *r
     if (!h->seek_holes)
         return 0;
     off_t data = lseek(h->fd, (off_t)off, SEEK_DATA);
-    if (data < 0 && errno != ENXIO)
+    if (data < 0 && (errno != ENXIO || shrunk(h)))
         return 0; /* no answer: data is always a safe one */
     if (data < 0 || (uint64_t)data > off) {
         uint64_t end = data < 0 ? UINT64_MAX : (uint64_t)data;

@@ -55,3 +55,32 @@ const char *foreign_name(const struct probe *p, const char **ret_advice)
     }
     return NULL;
 }
+
+/* VHDX (MS-VHDX 2.2): two headers and two region tables at fixed places. Two of the four are no accident. */
+static bool traces_of_vhdx(struct file *file)
+{
+    static const struct {
+        uint32_t at;
+        const char *magic;
+    } places[] = {
+        { 64 << 10, "head" }, { 128 << 10, "head" }, { 192 << 10, "regi" }, { 256 << 10, "regi" }
+    };
+    unsigned found = 0;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char magic[4];
+        found += !file_pread(file, magic, sizeof magic, places[i].at) &&
+                 !memcmp(magic, places[i].magic, sizeof magic);
+    }
+    return found >= 2;
+}
+
+const char *foreign_trace(const struct probe *p)
+{
+    static const char vdi[] = "<<< ", image[] = " Disk Image >>>", vhd[] = "cxsparse";
+    if (bytes_match(p->head, 512, vhd, sizeof vhd - 1))
+        return "VHD";
+    if (bytes_match(p->head, 0, vdi, sizeof vdi - 1) &&
+        memmem(p->head.p, p->head.n < 64 ? p->head.n : 64, image, sizeof image - 1))
+        return "VDI";
+    return traces_of_vhdx(p->file) ? "VHDX" : NULL;
+}

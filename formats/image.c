@@ -111,7 +111,9 @@ static int detect_raw(const struct probe *p, const struct format *trace, const s
     const struct format *named = format_by_suffix(p->file->name);
     if (named)
         return refuse_damaged(p->file, named->title, fault);
-    const char *title = foreign_by_suffix(p->file->name);
+    const char *title = foreign_trace(p);
+    if (!title)
+        title = foreign_by_suffix(p->file->name);
     if (title)
         return refuse_damaged(p->file, title, fault);
     *ret = format_by_name("raw");

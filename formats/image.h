@@ -84,6 +84,9 @@ extern const struct format *const formats[];
 const struct format *format_by_name(const char *name);
 /* Names what an unreadable container is ("a VHDX image", "gzip-compressed"), or NULL. See foreign.c. */
 const char *foreign_name(const struct probe *p, const char **ret_advice);
+/* The title of a container without a driver of which something is left that no disk has there ("VHDX": a
+ * header's copy), though it doesn't begin as one; else NULL. */
+const char *foreign_trace(const struct probe *p);
 
 /* A whole disk: the chain of layers, top first, padded with zeros to whole sectors of 512 bytes. */
 struct image {

@@ -98,7 +98,8 @@ static int open_descriptors(struct vm_builder *b, const struct listing *l, struc
 
 /* A file that is given out again in place of `host`, so that what is opened from it passes through here. */
 struct watched {
-    struct file *host;
+    struct file
+        *host; /* borrowed of the file given out: a chain's files must not stay open when it is closed */
     struct watch *watch;
     struct watched *next;
 };
@@ -106,6 +107,7 @@ struct watched {
 struct watch {
     struct file_id *referred;
     size_t n;
+    size_t walked; /* of `referred`: these were themselves opened, with all that they refer to */
     struct watched *all;
     bool failed; /* no memory */
 };
@@ -121,7 +123,7 @@ static int watch_file(struct watch *w, struct file *host, struct file **ret)
         free(entry);
         return r;
     }
-    *entry = (struct watched){ .host = file_ref(host), .watch = w, .next = w->all };
+    *entry = (struct watched){ .host = host, .watch = w, .next = w->all };
     w->all = entry;
     return 0;
 }
@@ -152,7 +154,6 @@ static void watch_done(struct watch *w)
 {
     while (w->all) {
         struct watched *next = w->all->next;
-        file_unref(w->all->host);
         free(w->all);
         w->all = next;
     }
@@ -160,9 +161,9 @@ static void watch_done(struct watch *w)
 }
 DEFINE_CLEANUP(struct watch *, watch_done)
 
-static bool is_referred(const struct watch *w, const struct file *f)
+static bool is_among(const struct watch *w, size_t n, const struct file *f)
 {
-    for (size_t i = 0; i < w->n; i++)
+    for (size_t i = 0; i < n; i++)
         if (w->referred[i].dev == f->id.dev && w->referred[i].ino == f->id.ino)
             return true;
     return false;
@@ -220,14 +221,29 @@ static int find_images(struct vm_builder *b, const struct listing *l, struct can
     return 0;
 }
 
-/* Opens each image once, for its references' sake; whether it opens isn't asked here. */
+/* Moves what was noted since `known` to the walked ones. */
+static void keep_walked(struct watch *w, size_t known)
+{
+    for (size_t i = known; i < w->n; i++) {
+        struct file_id id = w->referred[i];
+        w->referred[i] = w->referred[w->walked];
+        w->referred[w->walked++] = id;
+    }
+}
+
+/* Opens the images, for their references' sake; whether they open isn't asked here. What the opening of
+ * another has already shown is left out: so a chain is walked once and not from each of its links, if only
+ * the last name is the newest link's, as it usually is. */
 static int find_references(struct vm_builder *b, const struct candidates *c, struct watch *w)
 {
-    for (size_t i = 0; i < c->n; i++) {
+    for (size_t i = c->n; i-- > 0;) {
+        if (is_among(w, w->walked, c->files[i]))
+            continue;
         _cleanup_(file_unrefp) struct file *f = NULL;
         _cleanup_(image_closep) struct image *image = NULL;
         if (watch_file(w, c->files[i], &f) < 0)
             return vm_no_memory(b);
+        size_t known = w->n;
         struct fault why = { 0 };
         int r = image_open(f, NULL, b->env, &image, &why);
         if (r == -EPERM && b->fault && !b->fault->err)
@@ -236,6 +252,8 @@ static int find_references(struct vm_builder *b, const struct candidates *c, str
             return r;
         if (r == -ENOMEM || w->failed)
             return vm_no_memory(b);
+        if (!r)
+            keep_walked(w, known);
     }
     return 0;
 }
@@ -244,7 +262,7 @@ static void drop_referred(struct candidates *c, const struct watch *w)
 {
     size_t kept = 0;
     for (size_t i = 0; i < c->n; i++) {
-        if (is_referred(w, c->files[i]))
+        if (is_among(w, w->n, c->files[i]))
             file_unref(c->files[i]);
         else
             c->files[kept++] = c->files[i];

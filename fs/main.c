@@ -158,10 +158,12 @@ static int serve(const struct options *o, const char *mountpoint, struct start *
     }
     print_bad_disks(f->vm);
     int status = EXIT_MOUNT;
-    if (session_mount(f, mountpoint, &s) < 0)
-        fprintf(stderr, "ferryfs: %s: mounting failed\n", mountpoint);
+    if (session_mount(f, mountpoint, &s, &fault) < 0)
+        complain(&fault);
     else if ((r = session_run(s, answering, start)) < 0)
         syslog(LOG_ERR, "%s: the mount broke off: %s", mountpoint, strerror(-r));
+    else if (start->pipe >= 0)
+        fprintf(stderr, "ferryfs: %s: stopped before the mount answered\n", mountpoint);
     else
         status = 0;
     session_free(s);
@@ -237,6 +239,18 @@ static int command_info(const struct options *o)
     return 0;
 }
 
+/* Whoever starts us with stdin, stdout or stderr closed: their numbers must not become those of our own
+ * files, or leave_terminal() would put /dev/null over them. */
+static void open_standard_files(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* A long chain holds many files open. */
 static void raise_file_limit(void)
 {
@@ -253,6 +267,7 @@ int main(int argc, char **argv)
     mallopt(M_ARENA_MAX, 4);            /* resident memory must not grow with the threads */
     mallopt(M_MMAP_THRESHOLD, 1 << 20); /* cache blocks come from the heap, and go back to it */
     mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    open_standard_files();
     raise_file_limit();
     openlog("ferryfs", LOG_PID, LOG_DAEMON);
     int status = options_parse(argc, argv, &o);

@@ -64,7 +64,7 @@ static int next_line(struct map_writer *w)
         return 0;
     if (w->disk_off >= w->disk->size) {
         w->ended = true;
-        w->n = (size_t)snprintf(w->line, sizeof w->line, "]\n");
+        w->n = (size_t)snprintf(w->line, sizeof w->line, w->disk->size ? "]\n" : "[]\n");
         return 0;
     }
     int r = whole_extent(w->disk, w->disk_off, &e);

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 enum { MAX_READ = 1 << 20, FOREVER = 86400 };
@@ -93,7 +94,9 @@ static int make_entry(struct ferry *f, struct node *dir, const struct node_id *i
         return -ENOMEM;
     *ret =
         (struct fuse_entry_param){ .ino = ino_of(f, n), .attr_timeout = FOREVER, .entry_timeout = FOREVER };
-    int r = id->ops->getattr(f, n, &ret->attr);
+    /* A damaged file system can have one directory in two places. The kernel would move it between them, and
+     * links that are right in the one place would lead out of the tree in the other. */
+    int r = id->ops->keep_parent && n->parent != dir ? -EUCLEAN : id->ops->getattr(f, n, &ret->attr);
     if (r < 0)
         node_forget(f->nodes, n, 1);
     return r;
@@ -167,7 +170,7 @@ struct item {
     struct node_id id;
     mode_t type;
     uint64_t next;
-    char name[NAME_MAX + 1];
+    const char *name;
 };
 
 /* The tree calls back with its locks held, so entries are only gathered, and attributes asked for afterwards.
@@ -175,20 +178,24 @@ struct item {
 struct gathering {
     struct item *items;
     size_t n, room;
+    char *names; /* of all items, one after the other */
+    size_t names_used, names_room;
 };
+
+/* A name of NTFS has up to 765 bytes of UTF-8. The kernel takes it, though limits.h says 255. */
+enum { NAME_BYTES = 1024 };
 
 static int gather(void *ctx, const char *name, const struct node_id *id, mode_t type, uint64_t next)
 {
     struct gathering *g = ctx;
-    if (g->n >= g->room)
-        return 1;
-    if (strlen(name) > NAME_MAX)
+    size_t n = strlen(name) + 1;
+    if (n > NAME_BYTES)
         return 0; /* the kernel has no room for it, and no way to name it */
-    struct item *i = &g->items[g->n++];
-    i->id = *id;
-    i->type = type;
-    i->next = next + DOTS;
-    strcpy(i->name, name);
+    if (g->n >= g->room || n > g->names_room - g->names_used)
+        return 1;
+    char *copy = memcpy(g->names + g->names_used, name, n);
+    g->names_used += n;
+    g->items[g->n++] = (struct item){ .id = *id, .type = type, .next = next + DOTS, .name = copy };
     return 0;
 }
 
@@ -249,15 +256,16 @@ static int list(struct listing *l, uint64_t off)
         return 0;
     if (off <= 1 && !put(l, "..", NULL, S_IFDIR, DOTS))
         return 0;
-    struct gathering g = { .room = l->size / 64 + 1 };
-    g.items = malloc(g.room * sizeof *g.items);
-    if (!g.items)
+    struct gathering g = { .room = l->size / 64 + 1, .names_room = l->size + NAME_BYTES };
+    _cleanup_free_ struct item *items = g.items = malloc(g.room * sizeof *g.items);
+    _cleanup_free_ char *names = g.names = malloc(g.names_room);
+    if (!items || !names)
         return -ENOMEM;
+    /* What came before an error is given; the request that goes on behind it meets the error at once. */
     int r = l->dir->id.ops->readdir(l->ferry, l->dir, off > DOTS ? off - DOTS : 0, gather, &g);
-    for (size_t i = 0; i < g.n && !r; i++)
-        if (!put(l, g.items[i].name, &g.items[i].id, g.items[i].type, g.items[i].next))
+    for (size_t i = 0; i < g.n; i++)
+        if (!put(l, items[i].name, &items[i].id, items[i].type, items[i].next))
             break;
-    free(g.items);
     return l->used ? 0 : r;
 }
 
@@ -397,6 +405,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
         struct extent e = { .length = UINT64_MAX - at, .kind = EXTENT_DATA };
         if (h->ops->map)
             r = h->ops->map(f, h, at, &e);
+        if (!r && !e.length)
+            r = -EIO;
         if (r || (e.kind == EXTENT_DATA) == (want == EXTENT_DATA))
             break;
         at = e.length < (uint64_t)st.st_size - at ? at + e.length : (uint64_t)st.st_size;
@@ -524,14 +534,42 @@ static void escape(const char *name, char *ret, size_t size)
     ret[n] = 0;
 }
 
-int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
+/* What libfuse has to say: while it mounts, the last line is kept for our own message; later it goes to
+ * syslog, or to the terminal of a daemon that stays in the foreground. One mount a process, so these are the
+ * process's. */
+static char fuse_said[1024];
+static enum { LOG_KEEP, LOG_TERMINAL, LOG_SYSTEM } fuse_log_to;
+
+static void take_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+    char line[1024];
+    vsnprintf(line, sizeof line, fmt, ap);
+    line[strcspn(line, "\n")] = 0;
+    if (fuse_log_to == LOG_SYSTEM)
+        syslog((int)level, "%s", line);
+    else if (fuse_log_to == LOG_TERMINAL || level == FUSE_LOG_DEBUG)
+        fprintf(stderr, "ferryfs: %s\n", line);
+    else
+        snprintf(fuse_said, sizeof fuse_said, "%s", !strncmp(line, "fuse: ", 6) ? line + 6 : line);
+}
+
+static int mount_failed(struct session *s, int r, const char *mountpoint, struct fault *fault)
+{
+    session_free(s);
+    if (fuse_said[0])
+        return fault_in(fault, r, mountpoint, "mounting failed: %s", fuse_said);
+    return fault_in(fault, r, mountpoint, "mounting failed");
+}
+
+int session_mount(struct ferry *f, const char *mountpoint, struct session **ret, struct fault *fault)
 {
     const struct options *o = f->options;
     char source[1024], words[1400];
     struct session *s = calloc(1, sizeof *s);
     if (!s)
-        return -ENOMEM;
+        return fault_in(fault, -ENOMEM, mountpoint, "out of memory");
     s->ferry = f;
+    fuse_set_log_func(take_fuse_log);
     pthread_mutex_init(&s->handles_lock, NULL);
     escape(o->sources[0], source, sizeof source);
     snprintf(words, sizeof words, "ro,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s", MAX_READ,
@@ -540,14 +578,16 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret)
     struct fuse_args args = FUSE_ARGS_INIT(o->debug ? 4 : 3, argv);
     s->fuse = fuse_session_new(&args, &session_ops, sizeof session_ops, s);
     fuse_opt_free_args(&args);
-    if (!s->fuse || pthread_key_create(&read_buffer_key, free)) {
-        session_free(s);
-        return -ENOMEM;
-    }
+    if (!s->fuse || pthread_key_create(&read_buffer_key, free))
+        return mount_failed(s, -ENOMEM, mountpoint, fault);
+    /* Before the mount: a signal that comes right after it must not leave a mount without a daemon behind. */
+    if (fuse_set_signal_handlers(s->fuse))
+        return mount_failed(s, -EIO, mountpoint, fault);
     if (fuse_session_mount(s->fuse, mountpoint)) {
-        session_free(s);
-        return -EIO;
+        fuse_remove_signal_handlers(s->fuse);
+        return mount_failed(s, -EIO, mountpoint, fault);
     }
+    fuse_log_to = o->foreground ? LOG_TERMINAL : LOG_SYSTEM;
     allow_shared_mappings(s);
     *ret = s;
     return 0;
@@ -579,8 +619,6 @@ int session_run(struct session *s, void (*answering)(void *ctx), void *ctx)
 {
     s->answering = answering;
     s->ctx = ctx;
-    if (fuse_set_signal_handlers(s->fuse))
-        return -EIO;
     int r = session_loop(s);
     fuse_session_unmount(s->fuse);
     fuse_remove_signal_handlers(s->fuse);

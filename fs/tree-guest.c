@@ -167,15 +167,14 @@ static size_t ancestors_of(const struct node *n, struct place *ret, size_t max)
 
 static int guest_readlink(struct ferry *f, const struct node *n, char *buf, size_t size)
 {
-    enum { MAX_ANCESTORS = 256 };
-    struct place ancestors[MAX_ANCESTORS];
+    struct place ancestors[WALK_DEPTH];
     char target[4097];
     enum link_style style = LINK_POSIX;
     int r = stored_target(f, n, target, sizeof target, &style);
     if (r < 0)
         return r;
-    size_t count = ancestors_of(n, ancestors, MAX_ANCESTORS);
-    if (!count || count > MAX_ANCESTORS)
+    size_t count = ancestors_of(n, ancestors, WALK_DEPTH);
+    if (!count || count > WALK_DEPTH)
         return -ENAMETOOLONG;
     struct realm realm = realm_of(f, n);
     return realm_rewrite_link(&realm, ancestors, count, target, style, buf, size);

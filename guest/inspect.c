@@ -242,6 +242,15 @@ static bool has_option(const char *options, const char *want)
     return false;
 }
 
+static bool find_directory(const struct realm *r, const char *path, struct place *ret)
+{
+    struct volume_attr a;
+    if (realm_resolve(r, path, ret) < 0)
+        return false;
+    struct volume *v = r->guest->volumes[ret->volume].volume;
+    return v->ops->getattr(v, ret->ino, &a) == 0 && S_ISDIR(a.mode);
+}
+
 static void mount_line(struct guest *g, struct guest_system *s, const struct fstab_line *l)
 {
     struct realm r = { g, s, 0 };
@@ -260,7 +269,7 @@ static void mount_line(struct guest *g, struct guest_system *s, const struct fst
         bool used = false;
         for (size_t k = 0; k < s->n_mounts; k++)
             used |= s->mounts[k].volume == i;
-        if (used || !g->volumes[i].volume || realm_resolve(&r, path, &at) < 0) {
+        if (used || !g->volumes[i].volume || !find_directory(&r, path, &at)) {
             notes_add(&g->notes, "%s (%s in fstab) isn't shown at %s: %s", l->spec, g->volumes[i].name,
                       l->path,
                       used                    ? "it is mounted elsewhere already"

@@ -18,9 +18,8 @@
 #include <strings.h>
 
 enum {
-    MAX_LINKS = 40,   /* as Linux */
-    MAX_DEPTH = 256,  /* directories below each other that a walk goes into */
-    MAX_TEXT = 65536, /* bytes of a path while links are spliced into it */
+    MAX_LINKS = 40, /* as Linux */
+    MAX_DEPTH = WALK_DEPTH,
 };
 
 static struct volume *volume_of(const struct realm *r, struct place p)
@@ -84,18 +83,8 @@ struct walk {
     bool lost; /* a name wasn't there: what follows is text only */
 };
 
-static void walk_done(struct walk *w)
+static void drop_last(struct walk *w)
 {
-    for (size_t i = 0; i < MAX_DEPTH; i++)
-        free(w->name[i]);
-}
-
-static void walk_up(struct walk *w)
-{
-    if (w->n <= 1) {
-        w->clamped = true;
-        return;
-    }
     w->n--;
     free(w->name[w->n]);
     w->name[w->n] = NULL;
@@ -103,10 +92,25 @@ static void walk_up(struct walk *w)
         w->kept = w->n;
 }
 
+static void walk_done(struct walk *w)
+{
+    while (w->n > 1)
+        drop_last(w);
+}
+
+/* Above a Windows volume's root there is nothing, whatever the list of letters looks like. */
+static void walk_up(struct walk *w)
+{
+    if (w->n <= (w->dir[0].volume == WALK_LETTERS ? 2 : 1))
+        w->clamped = true;
+    else
+        drop_last(w);
+}
+
 static void walk_to_root(struct walk *w)
 {
     while (w->n > 1)
-        walk_up(w);
+        drop_last(w);
     w->clamped = true;
     w->lost = false;
 }
@@ -184,18 +188,23 @@ static int walk_text(struct walk *w, const char *text, bool follow_last);
 static int walk_name(struct walk *w, const char *name, bool last, bool follow_last)
 {
     struct place here = w->dir[w->n - 1], there = { 0 };
-    if (!w->lost && realm_lookup(w->realm, here, name, &there) < 0)
+    int r = w->lost ? -ENOENT : realm_lookup(w->realm, here, name, &there);
+    if (r == -ENOENT || r == -ENOTDIR || r == -ENAMETOOLONG) {
         w->lost = true;
-    if (w->lost)
         return walk_down(w, name, here);
+    }
+    if (r < 0)
+        return r;
     if (last && !follow_last)
         return walk_down(w, name, there);
     mode_t type;
     char *text;
     enum link_style style = LINK_POSIX;
-    int r = place_examine(w, there, &type, &text, &style);
-    if (r < 0 || !text) {
-        w->lost = r < 0 || (!S_ISDIR(type) && !last);
+    r = place_examine(w, there, &type, &text, &style);
+    if (r < 0)
+        return r;
+    if (!text) {
+        w->lost = !S_ISDIR(type) && !last;
         return walk_down(w, name, there);
     }
     bool absolute;
@@ -362,41 +371,62 @@ static int other_volume(const struct realm *r, size_t n, const char *target, cha
     return -ENOENT;
 }
 
+/* A walk from the directory that holds the link. `blind`: by the text alone, nothing is looked up. */
+static int walk_from(struct walk *w, const struct place *ancestors, size_t n, const char *path, bool absolute,
+                     bool blind)
+{
+    memcpy(w->dir, ancestors, n * sizeof *ancestors);
+    w->n = w->kept = n;
+    w->clamped = false;
+    w->links = 0;
+    if (absolute)
+        walk_to_root(w);
+    w->lost = blind;
+    return walk_text(w, path, false);
+}
+
+/* A link that can't be walked (a loop, damage on the way, a drive that isn't there) is written by its text
+ * alone: it ends inside the tree too, at names that lead no further there than in the guest. */
+static int rewrite(struct walk *w, const struct place *ancestors, size_t n, const char *path, bool absolute,
+                   bool blind, char *buf, size_t size)
+{
+    int r = walk_from(w, ancestors, n, path, absolute, blind);
+    if (r < 0 && r != -ENOMEM && !blind) {
+        walk_done(w);
+        blind = true;
+        r = walk_from(w, ancestors, n, path, absolute, blind);
+    }
+    if (r < 0)
+        return r;
+    bool as_stored = !w->clamped && !w->links && !blind;
+    return as_stored ? copy_out(path, buf, size) : write_out(w, n, buf, size);
+}
+
 int realm_rewrite_link(const struct realm *r, const struct place *ancestors, size_t n, const char *target,
                        enum link_style style, char *buf, size_t size)
 {
     if (n > MAX_DEPTH)
         return -ENAMETOOLONG;
+    bool letters = ancestors[0].volume == WALK_LETTERS;
     bool drive = style == LINK_WINDOWS && isalpha((unsigned char)target[0]) && target[1] == ':';
-    if (!drive && plainly_inside(target, n - 1))
+    if (!drive && plainly_inside(target, n > 1 && letters ? n - 2 : n - 1))
         return copy_out(target, buf, size);
     bool absolute;
     char *path = link_path(r, ancestors[n - 1].volume, target, style, &absolute);
     if (!path)
         return -ENOMEM;
-    if (drive && !absolute) {
-        free(path);
-        int e = r->system ? -ENOENT : other_volume(r, n, target, buf, size);
-        return e == -ENOENT ? copy_out(target, buf, size) : e; /* "E:/x" leads nowhere, and stays here */
-    }
-    struct walk *w = calloc(1, sizeof *w);
-    int e = w ? 0 : -ENOMEM;
-    if (!e) {
-        w->realm = r;
-        memcpy(w->dir, ancestors, n * sizeof *ancestors);
-        w->n = w->kept = n;
-        if (absolute)
-            walk_to_root(w);
-        e = walk_text(w, path, false);
-        if (e == -ELOOP) { /* it leads nowhere in the guest either */
-            w->lost = true;
-            e = 0;
+    bool nowhere = drive && !absolute; /* "E:/x", and there is no such drive */
+    int e = nowhere && !r->system ? other_volume(r, n, target, buf, size) : -ENOENT;
+    if (e == -ENOENT) {
+        struct walk *w = calloc(1, sizeof *w);
+        e = -ENOMEM;
+        if (w) {
+            w->realm = r;
+            e = rewrite(w, ancestors, n, path, absolute, nowhere, buf, size);
+            walk_done(w);
         }
-        if (!e)
-            e = w->clamped || w->links ? write_out(w, n, buf, size) : copy_out(target, buf, size);
-        walk_done(w);
+        free(w);
     }
-    free(w);
     free(path);
     return e;
 }

@@ -35,6 +35,8 @@ int realm_slurp(const struct realm *r, const char *path, size_t max, char **ret)
  * (last), n >= 1. In a Windows system the tree's root is the list of letters: its ancestors[0].volume is
  * WALK_LETTERS. NUL-terminated; -ENAMETOOLONG. */
 enum { WALK_LETTERS = SIZE_MAX };
+/* As deep as one path of 4096 bytes reaches; links of directories below are not given. */
+enum { WALK_DEPTH = 2048 };
 int realm_rewrite_link(const struct realm *r, const struct place *ancestors, size_t n, const char *target,
                        enum link_style style, char *buf, size_t size);
 #endif

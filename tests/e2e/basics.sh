@@ -235,6 +235,13 @@ if [ "$(id -u)" = 0 ] && [ -x /sbin/mount.fuse ] && ln -s "$FERRYFS" /usr/local/
     unmount
 fi
 
+# A parent that has closed stdin, stdout and stderr: their numbers must not become the source's or the mount's.
+mounts+=("$mnt")
+timeout 20 "$FERRYFS" "$sample" "$mnt" <&- >&- 2>&-
+is "mounting without stdin, stdout and stderr" $? 0
+check "its tree" cat "$mnt/disks/disk0/disk.raw"
+unmount
+
 # A relative SOURCE and mount point, and a name with blanks.
 mkdir "$tmp/with blanks"
 cp "$sample" "$tmp/with blanks/a b.ova"

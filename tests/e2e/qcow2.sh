@@ -198,6 +198,12 @@ create preallocation=metadata cut.qcow2 200G
 truncate -s -1M cut.qcow2
 mount_fails 2 'cut.qcow2: truncated: the file ends before the data of guest byte [0-9]+ at byte [0-9]+' cut.qcow2
 
+# ---- a disk of no size ----
+qemu-img create -q -f qcow2 none.qcow2 0
+mount_ok none.qcow2
+is "its map is an empty list" "$(json "$mnt/disks/disk0/map.json" length)" 0
+unmount
+
 # ---- real images ----
 if have_corpus; then
     while read -r file sha; do

@@ -76,6 +76,8 @@ python3 "$make" chain "$tmp/chain" 300
 python3 -c 'import sys; [sys.stdout.buffer.write(bytes([i % 251 + 1]) * 4096) for i in range(300)]' >"$tmp/chain.raw"
 mount_ok "$tmp/chain/link299.vmdk"
 check "a chain of 300 links" cmp "$mnt/disks/disk0/disk.raw" "$tmp/chain.raw"
+# As a directory: all links are looked into, but only one chain's files are open at once.
+check "a directory of 300 links" bash -c 'ulimit -n 400; exec "$FERRYFS" --info "$1"' _ "$tmp/chain"
 unmount
 
 # Truncated at any point: refused, or the true bytes, or an error; never zeros for data. (QEMU gives zeros.)

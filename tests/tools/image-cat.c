@@ -73,8 +73,10 @@ static int copy_disk(struct disk *d, const char *out)
         if (e.kind == EXTENT_DATA)
             status = copy_range(d, fd, off, off + e.length);
     }
-    if (!status && ftruncate(fd, (off_t)d->size) < 0)
+    if (!status && ftruncate(fd, (off_t)d->size) < 0) {
+        perror("image-cat: writing");
         status = EXIT_READ;
+    }
     return status;
 }
 

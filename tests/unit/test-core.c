@@ -115,6 +115,34 @@ static void references_stay_in_trusted_directories(void **state)
     rmdir(dir);
 }
 
+/* What was cut off under us is neither a hole nor zeros; a hole that is still there stays one. */
+static void a_file_that_shrinks_is_data_and_eio(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/ferryfs-core-XXXXXX", buf[4096];
+    int fd = mkstemp(path);
+    memset(buf, 'x', sizeof buf);
+    for (off_t at = 0; at < 1 << 20; at += sizeof buf)
+        assert_int_equal(pwrite(fd, buf, sizeof buf, at), sizeof buf);
+    assert_int_equal(ftruncate(fd, 2 << 20), 0);
+    struct trust trust = { 0 };
+    struct fault fault = { 0 };
+    struct file *f;
+    struct extent e;
+    assert_int_equal(file_open_source(path, &trust, &f, &fault), 0);
+    assert_int_equal(file_map(f, 1 << 20, 1 << 20, &e), 0);
+    assert_int_equal(e.length, 1 << 20);
+    for (off_t cut = 3 << 19; cut >= 1 << 19; cut -= 1 << 19) {
+        assert_int_equal(ftruncate(fd, cut), 0);
+        assert_int_equal(file_map(f, 3 << 19, 4096, &e), 0);
+        assert_int_equal(e.kind, EXTENT_DATA);
+        assert_int_equal(file_pread(f, buf, sizeof buf, 3 << 19), -EIO);
+    }
+    file_unref(f);
+    close(fd);
+    unlink(path);
+}
+
 /* A disk of blocks of 4 bytes by a string: 'D' data (filled with the layer's letter), 'Z' zero, '.' hole, 'E'
  * its table can't be read. */
 struct toy {
@@ -179,6 +207,23 @@ static void chain_reads_the_topmost_layer_that_knows(void **state)
     disk_close(d);
 }
 
+/* The layers below hold data there that the guest gave up when the disk was shrunk. */
+static void past_the_end_of_a_layer_are_zeros(void **state)
+{
+    (void)state;
+    struct disk *layers[] = { toy("D....", 't'), toy("D.", 'm'), toy("DDDDDDD", 'b') }, *d;
+    assert_int_equal(chain_new(layers, 3, &d), 0);
+    char buf[512], zeros[504] = { 0 };
+    assert_int_equal(disk_pread(d, buf, 512, 0), 0);
+    assert_memory_equal(buf, "ttttbbbb", 8);
+    assert_memory_equal(buf + 8, zeros, 504);
+    struct extent e;
+    assert_int_equal(disk_map_joined(d, 8, 4096, &e), 0);
+    assert_int_equal(e.kind, EXTENT_HOLE);
+    assert_int_equal(e.length, 504);
+    disk_close(d);
+}
+
 static void unreadable_table_is_eio_and_never_zeros(void **state)
 {
     (void)state;
@@ -228,6 +273,38 @@ static void detection(void **state)
     }
 }
 
+/* Containers that lost their first sector, and nothing that a disk might have by chance. */
+static void traces_of_containers_are_no_raw_disks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *magic[2];
+        size_t at[2];
+        int want;
+    } rows[] = {
+        { { "head", "head" }, { 64 << 10, 128 << 10 }, -EUCLEAN },
+        { { "head", "regi" }, { 128 << 10, 256 << 10 }, -EUCLEAN },
+        { { "head", "x" }, { 64 << 10, 128 << 10 }, 0 },
+        { { "regi", "x" }, { 192 << 10, 0 }, 0 },
+        { { "cxsparse", "" }, { 512, 0 }, -EUCLEAN },
+        { { "cxsparse", "" }, { 1024, 0 }, 0 },
+        { { "<<< Oracle VM VirtualBox Disk Image >>>", "" }, { 0, 0 }, -EUCLEAN },
+        { { "<<< QEMU VM Virtual Disk Image >>>", "" }, { 0, 0 }, -EUCLEAN },
+    };
+    enum { SIZE = 1 << 20 };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct file *f;
+        const struct format *format = NULL;
+        char *p = calloc(1, SIZE);
+        for (int j = 0; j < 2; j++)
+            memcpy(p + rows[i].at[j], rows[i].magic[j], strlen(rows[i].magic[j]));
+        assert_int_equal(file_memory_new(p, SIZE, "5f2e7a", &f), 0);
+        assert_int_equal(image_detect(f, &format, NULL), rows[i].want);
+        file_unref(f);
+        free(p);
+    }
+}
+
 static void checksums(void **state)
 {
     (void)state;
@@ -271,10 +348,13 @@ int main(void)
         cmocka_unit_test(first_fault_wins),
         cmocka_unit_test(memory_file_never_reads_outside),
         cmocka_unit_test(references_stay_in_trusted_directories),
+        cmocka_unit_test(a_file_that_shrinks_is_data_and_eio),
         cmocka_unit_test(chain_reads_the_topmost_layer_that_knows),
+        cmocka_unit_test(past_the_end_of_a_layer_are_zeros),
         cmocka_unit_test(unreadable_table_is_eio_and_never_zeros),
         cmocka_unit_test(slice_past_the_end_is_eio),
         cmocka_unit_test(detection),
+        cmocka_unit_test(traces_of_containers_are_no_raw_disks),
         cmocka_unit_test(checksums),
         cmocka_unit_test(inflate_takes_only_whole_streams),
     };

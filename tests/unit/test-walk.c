@@ -288,13 +288,50 @@ static void no_link_text_begins_at_the_host(void **state)
     drop_guest(g);
 }
 
+/* Texts that can't be walked, or whose walk in the mount differs from the guest's: by the text alone, stopped
+ * at the root. */
+static void hostile_texts_stay_inside(void **state)
+{
+    (void)state;
+    struct guest *g = make_guest();
+    const struct realm root = { g, &g->systems[0], 0 }, win = { g, &g->systems[1], 0 },
+                       alone = { g, NULL, 4 };
+    const struct {
+        const struct realm *realm;
+        const char *dir, *text;
+        enum link_style style;
+        const char *want;
+    } rows[] = {
+        { &root, "deep/er", "/deep/er/loop/x", LINK_POSIX,
+          "../../deep/er/loop/x" }, /* a loop isn't the root */
+        { &root, "deep/er", "loop/../../../../../x", LINK_POSIX, "../../x" },
+        { &alone, "Users", "E:/x/../../../../../etc/passwd", LINK_WINDOWS, "../etc/passwd" },
+        { &alone, "Users", "D:/x/../../../../../etc/passwd", LINK_WINDOWS, "../etc/passwd" },
+        { &root, "deep/er", "E:/../../../../../etc/passwd", LINK_WINDOWS, "../../etc/passwd" },
+        { &win, "C/Users", "../../D/d", LINK_WINDOWS, "../D/d" }, /* nothing is above C */
+        { &win, "C/Users", "../Users", LINK_WINDOWS, "../Users" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct place at[8];
+        size_t n = 0;
+        char copy[64], out[256], *save = NULL;
+        snprintf(copy, sizeof copy, "%s", rows[i].dir);
+        assert_int_equal(realm_root(rows[i].realm, &at[n++]), 0);
+        for (char *c = strtok_r(copy, "/", &save); c; c = strtok_r(NULL, "/", &save), n++)
+            assert_int_equal(realm_lookup(rows[i].realm, at[n - 1], c, &at[n]), 0);
+        assert_int_equal(
+            realm_rewrite_link(rows[i].realm, at, n, rows[i].text, rows[i].style, out, sizeof out), 0);
+        assert_string_equal(out, rows[i].want);
+    }
+    drop_guest(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linux_is_put_together),
-        cmocka_unit_test(windows_gets_letters),
-        cmocka_unit_test(links_stay_inside),
-        cmocka_unit_test(no_link_text_begins_at_the_host),
+        cmocka_unit_test(linux_is_put_together),     cmocka_unit_test(windows_gets_letters),
+        cmocka_unit_test(links_stay_inside),         cmocka_unit_test(no_link_text_begins_at_the_host),
+        cmocka_unit_test(hostile_texts_stay_inside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,18 +230,19 @@ static const char *base_name(const char *path)
 
 /* Another try at a name that leads nowhere from here: never the child itself, which may well have its
  * parent's name. */
-static bool open_elsewhere(struct file *child, const struct backing *backing, const char *name,
-                           struct file **ret)
+static int open_elsewhere(struct file *child, const struct backing *backing, const char *name,
+                          struct file **ret, struct fault *fault)
 {
     struct file *file;
-    if (!strcmp(name, backing->name) || file_open_ref(child, backing->role, name, &file, NULL) < 0)
-        return false;
+    int r = file_open_ref(child, backing->role, name, &file, fault);
+    if (r < 0)
+        return r;
     if (file_same(file, child)) {
         file_unref(file);
-        return false;
+        return -ENOENT;
     }
     *ret = file;
-    return true;
+    return 0;
 }
 
 /* "../base/vm.vmdk" for "/vmfs/volumes/5a0b.../base/vm.vmdk": the directory that the file lay in, looked for
@@ -259,20 +260,27 @@ static char *path_beside(const char *name)
     return asprintf(&path, "../%s", dir) < 0 ? NULL : path;
 }
 
-/* The file that `backing` names, or, where the format allows it, the one of that base name beside the child,
- * or in a directory beside the child's that has the name of the one it lay in: ESXi gives each machine a
- * directory, and a linked clone's parent lies in another machine's. */
+/* The file that `backing` names, or, where the format allows it, the one in a directory beside the child's
+ * that has the name of the one it lay in, or the one of that base name beside the child: ESXi gives each
+ * machine a directory, and a linked clone's parent lies in another machine's. */
 static int open_backing(struct file *child, const struct backing *backing, struct file **ret,
                         struct fault *fault)
 {
     struct fault first = { 0 };
     int r = file_open_ref(child, backing->role, backing->name, ret, &first);
     if (r < 0 && backing->search_beside) {
-        _cleanup_free_ char *path = path_beside(backing->name);
-        const char *base = base_name(backing->name);
-        if ((*base && open_elsewhere(child, backing, base, ret)) ||
-            (path && open_elsewhere(child, backing, path, ret)))
-            return 0;
+        _cleanup_free_ char *beside = path_beside(backing->name);
+        const char *const names[] = { beside, base_name(backing->name) };
+        for (size_t i = 0; i < 2; i++) {
+            struct fault other = { 0 };
+            int r2 = names[i] && *names[i] ? open_elsewhere(child, backing, names[i], ret, &other) : -ENOENT;
+            if (!r2)
+                return 0;
+            if (r2 == -EPERM && r == -ENOENT) { /* it is there, and only needs trust */
+                r = r2;
+                first = other;
+            }
+        }
     }
     if (r < 0 && fault && !fault->err)
         *fault = first;

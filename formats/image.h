@@ -54,9 +54,9 @@ struct backing {
     char *format; /* the format it must be read as; NULL: found by content, and then never raw unless nothing
                      else speaks (see image.c) */
     char link_id[64];   /* what its link_id must be; "": anything */
-    bool search_beside; /* VMDK, VHDX: a stale or foreign path may be resolved to the base name beside the
-                           child, or to its last directory and base name beside the child's directory, as long
-                           as the link_id fits */
+    bool search_beside; /* VMDK, VHDX: a stale or foreign path may be resolved to its last directory and base
+                           name beside the child's directory, or to the base name beside the child, as long as
+                           the link_id fits */
 };
 void backing_done(struct backing *b);
 

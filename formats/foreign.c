@@ -14,7 +14,6 @@ static const char unpack[] = "unpack it first";
 static const char with_qemu[] = "qemu-img convert reads it";
 
 static const struct foreign foreign[] = {
-    { 0, "vhdxfile", 8, "a VHDX image, which this version doesn't read", with_qemu },
     { 0, "conectix", 8, "a VHD image, which this version doesn't read", with_qemu },
     { 0x40, "\x7f\x10\xda\xbe", 4, "a VDI image, which this version doesn't read", with_qemu },
     { 0, "WithoutFreeSpace", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
@@ -58,24 +57,6 @@ const char *foreign_name(const struct probe *p, const char **ret_advice)
     return NULL;
 }
 
-/* VHDX (MS-VHDX 2.2): two headers and two region tables at fixed places. Two of the four are no accident. */
-static bool traces_of_vhdx(struct file *file)
-{
-    static const struct {
-        uint32_t at;
-        const char *magic;
-    } places[] = {
-        { 64 << 10, "head" }, { 128 << 10, "head" }, { 192 << 10, "regi" }, { 256 << 10, "regi" }
-    };
-    unsigned found = 0;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        char magic[4];
-        found += !file_pread(file, magic, sizeof magic, places[i].at) &&
-                 !memcmp(magic, places[i].magic, sizeof magic);
-    }
-    return found >= 2;
-}
-
 const char *foreign_trace(const struct probe *p)
 {
     static const char vdi[] = "<<< ", image[] = " Disk Image >>>", vhd[] = "cxsparse";
@@ -84,5 +65,5 @@ const char *foreign_trace(const struct probe *p)
     if (bytes_match(p->head, 0, vdi, sizeof vdi - 1) &&
         memmem(p->head.p, p->head.n < 64 ? p->head.n : 64, image, sizeof image - 1))
         return "VDI";
-    return traces_of_vhdx(p->file) ? "VHDX" : NULL;
+    return NULL;
 }

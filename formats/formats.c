@@ -7,11 +7,13 @@
 
 extern const struct format qcow2_format;
 extern const struct format raw_format;
+extern const struct format vhdx_format;
 extern const struct format vmdk_format;
 
 const struct format *const formats[] = {
     &qcow2_format,
     &raw_format,
+    &vhdx_format,
     &vmdk_format,
     NULL,
 };

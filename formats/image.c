@@ -89,8 +89,7 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
-        { ".vhdx", "VHDX" }, { ".avhdx", "VHDX" }, { ".vhd", "VHD" }, { ".avhd", "VHD" },
-        { ".vdi", "VDI" },   { ".ova", "OVA" },    { ".ovf", "OVF" },
+        { ".vhd", "VHD" }, { ".avhd", "VHD" }, { ".vdi", "VDI" }, { ".ova", "OVA" }, { ".ovf", "OVF" },
     };
     for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
         if (has_suffix(name, suffix[i][0]))
@@ -313,7 +312,11 @@ static bool same_id(const char *a, const char *b)
 static int check_link(const struct layer_info *child, const struct layer_info *link,
                       const struct backing *expected_of, struct fault *fault)
 {
-    if (!expected_of->link_id[0] || same_id(expected_of->link_id, link->link_id))
+    if (child->sector_size && link->sector_size && child->sector_size != link->sector_size)
+        return fault_in(fault, -EUCLEAN, child->file, "its sectors have %u bytes, those of its %s %s have %u",
+                        child->sector_size, expected_of->role, link->file, link->sector_size);
+    if (!expected_of->link_id[0] || same_id(expected_of->link_id, link->link_id) ||
+        (expected_of->link_id2[0] && !strcasecmp(expected_of->link_id2, link->link_id)))
         return 0;
     fault_in(fault, -EUCLEAN, child->file, "its %s %s has the id %s, but %s is expected", expected_of->role,
              link->file, link->link_id[0] ? link->link_id : "(none)", expected_of->link_id);
@@ -386,4 +389,9 @@ void image_close(struct image *image)
         layer_info_done(&image->layers[i]);
     free(image->layers);
     free(image);
+}
+
+unsigned image_sector_size(const struct image *image)
+{
+    return image->layers[0].sector_size ? image->layers[0].sector_size : 512;
 }

@@ -43,6 +43,7 @@ struct layer_info {
     uint64_t virtual_size; /* bytes */
     uint64_t file_size;    /* bytes of all its files */
     uint32_t block_size;   /* allocation unit in bytes; 0: none */
+    uint32_t sector_size;  /* logical, bytes; 0: the format doesn't say, so 512 */
     struct timespec mtime; /* of `file`; filled in by the caller, like `file` */
     struct notes notes;
 };
@@ -54,6 +55,7 @@ struct backing {
     char *format; /* the format it must be read as; NULL: found by content, and then never raw unless nothing
                      else speaks (see image.c) */
     char link_id[64];   /* what its link_id must be; "": anything */
+    char link_id2[64];  /* another that will do as well; "": none */
     bool search_beside; /* VMDK, VHDX: a stale or foreign path may be resolved to its last directory and base
                            name beside the child's directory, or to the base name beside the child, as long as
                            the link_id fits */
@@ -82,9 +84,9 @@ struct format {
 /* The table of formats.c, ending with NULL. Order carries no meaning. */
 extern const struct format *const formats[];
 const struct format *format_by_name(const char *name);
-/* Names what an unreadable container is ("a VHDX image", "gzip-compressed"), or NULL. See foreign.c. */
+/* Names what an unreadable container is ("a VHD image", "gzip-compressed"), or NULL. See foreign.c. */
 const char *foreign_name(const struct probe *p, const char **ret_advice);
-/* The title of a container without a driver of which something is left that no disk has there ("VHDX": a
+/* The title of a container without a driver of which something is left that no disk has there ("VHD": a
  * header's copy), though it doesn't begin as one; else NULL. */
 const char *foreign_trace(const struct probe *p);
 
@@ -102,6 +104,8 @@ enum { IMAGE_MAX_DEPTH = 1024 };
 int image_open(struct file *file, const char *format, const struct image_env *env, struct image **ret,
                struct fault *fault);
 void image_close(struct image *image);
+/* The disk's logical sector size in bytes, 512 or 4096: what the top says. */
+unsigned image_sector_size(const struct image *image);
 DEFINE_CLEANUP(struct image *, image_close)
 
 /* The part of image_open that only decides. */

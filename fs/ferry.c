@@ -105,8 +105,9 @@ void ferry_close(struct ferry *f)
 static void make_views(struct ferry *f, size_t disk)
 {
     struct ferry_disk *d = &f->disks[disk];
-    struct view_source src = { .disk = f->vm->disks[disk].image->disk, .sector_size = 512 };
-    view_identity(f->vm->disks[disk].image, src.id);
+    const struct image *image = f->vm->disks[disk].image;
+    struct view_source src = { .disk = image->disk, .sector_size = image_sector_size(image) };
+    view_identity(image, src.id);
     _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
     if (!view_survey(src.disk, &survey)) /* else view_open says why, for each view */
         src.survey = survey;

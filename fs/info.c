@@ -92,7 +92,7 @@ static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
     if (!d->image)
         return;
     set_number(o, "size", d->image->disk->size);
-    set_number(o, "sector_size", 512);
+    set_number(o, "sector_size", image_sector_size(d->image));
     set_text(o, "format", d->image->layers[0].format);
     json_t *chain = json_array();
     for (size_t k = 0; k < d->image->n_layers; k++)
@@ -172,7 +172,9 @@ static json_t *system_json(const struct guest *g, const struct guest_system *s, 
     for (size_t i = 0; i < s->n_mounts; i++) {
         char path[4100];
         snprintf(path, sizeof path, "%s%s", s->kind == GUEST_LINUX ? "/" : "", s->mounts[i].path);
-        set_text(mounts, path, g->volumes[s->mounts[i].volume].name);
+        json_t *key = text_json(path); /* a key that isn't UTF-8 would be left out */
+        set_text(mounts, json_string_value(key), g->volumes[s->mounts[i].volume].name);
+        json_decref(key);
     }
     set(o, "mounts", mounts);
     return o;

@@ -28,7 +28,7 @@ struct row {
 #define AT(field) offsetof(struct options, field)
 static const struct row rows[] = {
     { "trust", KIND_DIRS, AT(trust), 0, 0, "DIR[:DIR]", "other directories in which referred files may lie" },
-    { "format", KIND_STRING, AT(format), 0, 0, "F", "take the source for format F (raw, qcow2, vmdk)" },
+    { "format", KIND_STRING, AT(format), 0, 0, "F", "take the source for format F (raw, qcow2, vhdx, vmdk)" },
     { "cache", KIND_NUMBER, AT(cache_mib), 1, 65536, "MiB", "bound of all caches together (64)" },
     { "threads", KIND_NUMBER, AT(threads), 1, 64, "N", "worker threads (cores, at most 8)" },
     { "cached", KIND_FLAG, AT(cached), 0, 0, NULL, "open views through the page cache, not by direct I/O" },
@@ -64,7 +64,8 @@ static bool is_mount_word(const char *word)
     for (const char *const *w = mount_words; *w; w++)
         if (!strcmp(*w, word))
             return true;
-    return !strncmp(word, "x-", 2) || !strncmp(word, "X-", 2) || !strncmp(word, "comment=", 8);
+    return !strncmp(word, "user=", 5) || !strncmp(word, "x-", 2) || !strncmp(word, "X-", 2) ||
+           !strncmp(word, "comment=", 8);
 }
 
 static int usage(const char *what, const char *word)
@@ -74,13 +75,16 @@ static int usage(const char *what, const char *word)
     return EXIT_USAGE;
 }
 
-static int parse_long(const char *name, const char *text, int base, long max, long *ret)
+static int parse_long(const char *name, const char *text, int base, long min, long max, long *ret)
 {
     char *end;
     errno = 0;
     long v = strtol(text, &end, base);
-    if (errno || end == text || *end || v < 0 || v > max) {
-        fprintf(stderr, "ferryfs: -o %s=%s: not a number from 0 to %ld\n", name, text, max);
+    if (errno || end == text || *end || v < min || v > max) {
+        fprintf(stderr,
+                base == 8 ? "ferryfs: -o %s=%s: not an octal number from %lo to %lo\n"
+                          : "ferryfs: -o %s=%s: not a number from %ld to %ld\n",
+                name, text, min, max);
         return EXIT_USAGE;
     }
     *ret = v;
@@ -105,20 +109,6 @@ static int add_trust(struct options *o, const char *list)
     return copy ? 0 : usage("out of memory", NULL);
 }
 
-static int set_number(const struct row *row, const char *value, unsigned *field)
-{
-    long v;
-    int r = parse_long(row->name, value, 10, row->max, &v);
-    if (!r && (unsigned)v < row->min) {
-        fprintf(stderr, "ferryfs: -o %s=%s: not a number from %u to %u\n", row->name, value, row->min,
-                row->max);
-        r = EXIT_USAGE;
-    }
-    if (!r)
-        *field = (unsigned)v;
-    return r;
-}
-
 static int set_value(struct options *o, const struct row *row, const char *value)
 {
     void *field = (char *)o + row->offset;
@@ -134,12 +124,17 @@ static int set_value(struct options *o, const struct row *row, const char *value
     }
     if (!value || !*value)
         return usage("a value is wanted by -o", row->name);
-    if (row->kind == KIND_NUMBER)
-        return set_number(row, value, field);
+    if (row->kind == KIND_NUMBER) {
+        long v;
+        int r = parse_long(row->name, value, 10, row->min, row->max, &v);
+        if (!r)
+            *(unsigned *)field = (unsigned)v;
+        return r;
+    }
     if (row->kind == KIND_ID)
-        return parse_long(row->name, value, 10, 0xfffffffel, field);
+        return parse_long(row->name, value, 10, 0, 0xfffffffel, field);
     if (row->kind == KIND_OCTAL)
-        return parse_long(row->name, value, 8, 0777, field);
+        return parse_long(row->name, value, 8, 0, 0777, field);
     if (row->kind == KIND_DIRS)
         return add_trust(o, value);
     free(*(char **)field);

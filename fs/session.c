@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -553,6 +554,36 @@ static void take_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap
         snprintf(fuse_said, sizeof fuse_said, "%s", !strncmp(line, "fuse: ", 6) ? line + 6 : line);
 }
 
+/* fusermount3 has no other way to say why it can't mount than stderr: listened to, where libfuse said
+ * nothing. */
+struct said {
+    int memory, stderr_was;
+};
+
+static void said_begin(struct said *s)
+{
+    s->stderr_was = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    s->memory = s->stderr_was < 0 ? -1 : memfd_create("said", MFD_CLOEXEC);
+    if (s->memory >= 0)
+        dup2(s->memory, STDERR_FILENO);
+}
+
+static void said_end(struct said *s)
+{
+    char text[sizeof fuse_said];
+    ssize_t n = s->memory < 0 ? 0 : pread(s->memory, text, sizeof text - 1, 0);
+    text[n < 0 ? 0 : n] = 0;
+    text[strcspn(text, "\n")] = 0;
+    if (!fuse_said[0])
+        memcpy(fuse_said, text, sizeof text);
+    if (s->memory >= 0) {
+        dup2(s->stderr_was, STDERR_FILENO);
+        close(s->memory);
+    }
+    if (s->stderr_was >= 0)
+        close(s->stderr_was);
+}
+
 static int mount_failed(struct session *s, int r, const char *mountpoint, struct fault *fault)
 {
     session_free(s);
@@ -581,9 +612,14 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret,
     if (!s->fuse || pthread_key_create(&read_buffer_key, free))
         return mount_failed(s, -ENOMEM, mountpoint, fault);
     /* Before the mount: a signal that comes right after it must not leave a mount without a daemon behind. */
-    if (fuse_set_signal_handlers(s->fuse))
+    int r = fuse_set_signal_handlers(s->fuse);
+    if (r)
         return mount_failed(s, -EIO, mountpoint, fault);
-    if (fuse_session_mount(s->fuse, mountpoint)) {
+    struct said said;
+    said_begin(&said);
+    r = fuse_session_mount(s->fuse, mountpoint);
+    said_end(&said);
+    if (r) {
         fuse_remove_signal_handlers(s->fuse);
         return mount_failed(s, -EIO, mountpoint, fault);
     }

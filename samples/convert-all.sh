@@ -10,7 +10,7 @@
 # is called NAME.vhdx.part until it is whole) is continued. Needs rsync and jq.
 #
 # FERRYFS names the program (else it is looked for in build/ of this checkout, and in PATH), VIEW another view than
-# disk.vhdx: VIEW=disk.qcow2 samples/convert-all.sh ...
+# disk.vhdx: VIEW=disk.raw samples/convert-all.sh ...
 #
 # Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted. What ferryfs refuses is skipped and listed,
 # with its reason; for an OVA or OVF that counts as failed, since it can't be anything else's part.

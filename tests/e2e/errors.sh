@@ -107,7 +107,9 @@ fi
 
 # ---- 1: usage ----
 refused 1 'unknown option .*' good.img -- -o nonsense
-refused 1 '.*threads.*' good.img -- -o threads=0
+refused 1 '-o threads=0: not a number from 1 to 64' good.img -- -o threads=0
+refused 1 '-o cache=abc: not a number from 1 to 65536' good.img -- -o cache=abc
+refused 1 '-o umask=999: not an octal number from 0 to 777' good.img -- -o umask=999
 for args in '' good.img; do
     # shellcheck disable=SC2086 # none, or one
     "$FERRYFS" $args >"$out" 2>"$err"
@@ -124,6 +126,13 @@ like "no mount point: the line" "$(cat "$err")" "^ferryfs: $mnt: no such mount p
 "$FERRYFS" good.img good.img >"$out" 2>"$err"
 is "the mount point is a file: the exit status" $? 3
 like "the mount point is a file: the line" "$(cat "$err")" '^ferryfs: good\.img: the mount point is not a directory$'
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then # fusermount3 and libfuse have their own words for it
+    mkdir "$tmp/roots" && chmod 755 "$tmp" "$tmp/roots"
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$FERRYFS" "$tmp/good.img" "$tmp/roots" >"$out" 2>"$err"
+    is "a mount that isn't allowed: the exit status" $? 3
+    is "one line" "$(wc -l <"$err")" 1
+    like "with the reason" "$(cat "$err")" "^ferryfs: $tmp/roots: mounting failed: .*fuse"
+fi
 mnt=$tmp/mnt
 mount_ok good.img
 "$FERRYFS" good.img "$mnt" >"$out" 2>"$err"

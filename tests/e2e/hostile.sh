@@ -54,9 +54,29 @@ check_not "met in the other place first" grep -q host "$mnt/guest/twice/out"
 check_not "the first place is damaged then" ls "$mnt/guest/1/2/3/4/5/6/7/8/9/10/11/12"
 unmount
 
-# ---- fstab: a volume over a file ----
+# ---- a directory whose second half is damaged ----
+mkdir -p "$tmp/half/d"
+(cd "$tmp/half/d" && seq -f "a_name_that_fills_a_block_sooner_%03g" 400 | xargs touch)
+truncate -s 16M "$tmp/half.img"
+mkfs.ext4 -q -F -b 1024 -O ^metadata_csum,^dir_index -d "$tmp/half" "$tmp/half.img"
+block=$(debugfs -R "bmap /d 15" "$tmp/half.img" 2>/dev/null)
+yes | dd of="$tmp/half.img" bs=1024 seek="$block" count=1 iflag=fullblock conv=notrunc status=none
+mount_ok "$tmp/half.img"
+for i in 1 2; do # read, and from the kernel's cache
+    ls -f "$mnt/volumes/disk0/d" >"$tmp/listed" 2>"$err"
+    is "a listing that ends in damage fails ($i)" $? 2
+    like "with an error ($i)" "$(cat "$err")" 'Input/output error'
+    check "and has what came before ($i)" test "$(wc -l <"$tmp/listed")" -gt 200
+done
+check_not "so does a copy" cp -r "$mnt/volumes/disk0/d" "$tmp/copy"
+unmount
+
+# ---- fstab: a volume over a file, and one at a name that isn't UTF-8 ----
 need sgdisk
-printf '/dev/sda2 /etc/os-release ext4\n' >"$root/etc/fstab"
+bad=$(printf 'b\377')
+mkdir "$root/d/$bad"
+printf '/dev/sda2 /etc/os-release ext4\n/dev/sda2 /d/%s ext4\n' "$bad" >"$root/etc/fstab"
+printf 'PRETTY_NAME="Hostile \377\033[31m"\n' >"$root/etc/os-release"
 truncate -s 16M "$tmp/one.img" "$tmp/two.img"
 mkfs.ext4 -q -F -d "$root" "$tmp/one.img"
 mkfs.ext4 -q -F "$tmp/two.img"
@@ -67,6 +87,9 @@ dd if="$tmp/two.img" of="$tmp/disk.img" bs=1M seek=17 conv=notrunc status=none
 mount_ok "$tmp/disk.img"
 check "the file stays a file" grep -q Hostile "$mnt/guest/etc/os-release"
 like "and info.json says why" "$(json "$mnt/info.json" '.warnings[]')" 'os-release: there is no such directory'
+check "mounted at a name that isn't UTF-8" test -d "$mnt/guest/d/$bad/lost+found"
+is "which info.json has with a question mark" "$(json "$mnt/info.json" '.guests[0].mounts["/d/b?"]')" disk0p2
+is "as it has the system's name" "$(json "$mnt/info.json" '.guests[0].name | .[:9]')" 'Hostile ?'
 unmount
 
 # ---- NTFS, written by ntfs-3g ----

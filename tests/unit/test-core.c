@@ -258,7 +258,7 @@ static void detection(void **state)
     } rows[] = {
         { "disk.img", "\0\0just bytes", 0 },    { "no-suffix", "text that is no descriptor", 0 },
         { "disk.vhd", "just bytes", -EUCLEAN }, { "x.ova(disk1.vhdx)", "just bytes", -EUCLEAN },
-        { "disk.img", "vhdxfile", -ENOTSUP },   { "disk.raw", "\x1f\x8b gz", -ENOTSUP },
+        { "disk.img", "SHSKD", -ENOTSUP },      { "disk.raw", "\x1f\x8b gz", -ENOTSUP },
         { "disk.raw", "", -EMEDIUMTYPE },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -60,10 +60,10 @@ static void mount_words_change_nothing(void **state)
 {
     (void)state;
     struct options o;
-    assert_int_equal(
-        parse("ferryfs src mnt -o rw,dev,suid,exec,auto,nouser,async,relatime,_netdev,x-systemd.idle=1,ro",
-              &o),
-        0);
+    assert_int_equal(parse("ferryfs src mnt -o "
+                           "rw,dev,suid,exec,auto,nouser,async,relatime,_netdev,x-systemd.idle=1,user=joe,ro",
+                           &o),
+                     0);
     assert_string_equal(o.sources[0], "src");
     assert_string_equal(o.mountpoint, "mnt");
     assert_int_equal(o.cache_mib, 64);

@@ -34,6 +34,8 @@ static const struct foreign foreign[] = {
     { 0, "7z\xbc\xaf\x27\x1c", 6, "a 7z archive", unpack },
     { 0, "MSWIM\0\0\0", 8, "a WIM archive, not a disk", NULL },
     { 0, "regf", 4, "a registry hive, which this version doesn't read", NULL },
+    { 0, "\xa2\x72\x19\xf6\x01\0\0\0", 8, "VMware's changed block tracking (-ctk.vmdk), not a disk",
+      "open the disk's descriptor" },
 };
 
 const char *foreign_name(const struct probe *p, const char **ret_advice)

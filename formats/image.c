@@ -74,9 +74,14 @@ static const char insist[] = "-o format=raw to insist";
 
 static int refuse_damaged(struct file *file, const char *title, struct fault *fault)
 {
+    /* files that go with a disk's descriptor and aren't told by their content */
+    static const char *const extents[] = { "-flat.vmdk", "-rdm.vmdk", "-rdmp.vmdk" };
     fault_in(fault, -EUCLEAN, file->name, "looks like a damaged %s", title);
-    if (has_suffix(file->name, "-flat.vmdk"))
-        return fault_hint(fault, -EUCLEAN, "open the descriptor that names this extent, or %s", insist);
+    for (size_t i = 0; i < sizeof extents / sizeof extents[0]; i++)
+        if (has_suffix(file->name, extents[i]))
+            return fault_hint(fault, -EUCLEAN, "open the descriptor that names this extent, or %s", insist);
+    if (has_suffix(file->name, "-ctk.vmdk"))
+        return fault_hint(fault, -EUCLEAN, "open the disk's descriptor: its -ctk.vmdk never holds data");
     return fault_hint(fault, -EUCLEAN, "%s", insist);
 }
 
@@ -221,17 +226,60 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* The file that `backing` names, or, where the format allows it, the one of that base name beside the child.
- */
+/* Another try at a name that leads nowhere from here: never the child itself, which may well have its
+ * parent's name. */
+static int open_elsewhere(struct file *child, const struct backing *backing, const char *name,
+                          struct file **ret, struct fault *fault)
+{
+    struct file *file;
+    int r = file_open_ref(child, backing->role, name, &file, fault);
+    if (r < 0)
+        return r;
+    if (file_same(file, child)) {
+        file_unref(file);
+        return -ENOENT;
+    }
+    *ret = file;
+    return 0;
+}
+
+/* "../base/vm.vmdk" for "/vmfs/volumes/5a0b.../base/vm.vmdk": the directory that the file lay in, looked for
+ * beside the child's own. NULL: the name has no such, or there is no memory. */
+static char *path_beside(const char *name)
+{
+    const char *base = base_name(name), *dir;
+    char *path;
+    if (base == name || !*base)
+        return NULL;
+    for (dir = base - 1; dir > name && dir[-1] != '/';)
+        dir--;
+    if (*dir == '/' || !strncmp(dir, "./", 2) || !strncmp(dir, "../", 3))
+        return NULL;
+    return asprintf(&path, "../%s", dir) < 0 ? NULL : path;
+}
+
+/* The file that `backing` names, or, where the format allows it, the one in a directory beside the child's
+ * that has the name of the one it lay in, or the one of that base name beside the child: ESXi gives each
+ * machine a directory, and a linked clone's parent lies in another machine's. */
 static int open_backing(struct file *child, const struct backing *backing, struct file **ret,
                         struct fault *fault)
 {
     struct fault first = { 0 };
     int r = file_open_ref(child, backing->role, backing->name, ret, &first);
-    if (r < 0 && backing->search_beside && *base_name(backing->name) &&
-        strcmp(base_name(backing->name), backing->name) &&
-        file_open_ref(child, backing->role, base_name(backing->name), ret, NULL) == 0)
-        return 0;
+    if (r < 0 && backing->search_beside) {
+        _cleanup_free_ char *beside = path_beside(backing->name);
+        const char *const names[] = { beside, base_name(backing->name) };
+        for (size_t i = 0; i < 2; i++) {
+            struct fault other = { 0 };
+            int r2 = names[i] && *names[i] ? open_elsewhere(child, backing, names[i], ret, &other) : -ENOENT;
+            if (!r2)
+                return 0;
+            if (r2 == -EPERM && r == -ENOENT) { /* it is there, and only needs trust */
+                r = r2;
+                first = other;
+            }
+        }
+    }
     if (r < 0 && fault && !fault->err)
         *fault = first;
     return r;
@@ -251,13 +299,22 @@ static int backing_format(struct file *file, const struct backing *backing, cons
                            "is to be read as \"%s\", a format that ferryfs doesn't know", backing->format);
 }
 
+/* Are these the ids of one state of a disk? What follows a blank is compared where both have it. */
+static bool same_id(const char *a, const char *b)
+{
+    size_t n = strcspn(a, " ");
+    if (n != strcspn(b, " ") || strncasecmp(a, b, n))
+        return false;
+    return !a[n] || !b[n] || !strcasecmp(a + n, b + n);
+}
+
 static int check_link(const struct layer_info *child, const struct layer_info *link,
                       const struct backing *expected_of, struct fault *fault)
 {
     if (child->sector_size && link->sector_size && child->sector_size != link->sector_size)
         return fault_in(fault, -EUCLEAN, child->file, "its sectors have %u bytes, those of its %s %s have %u",
                         child->sector_size, expected_of->role, link->file, link->sector_size);
-    if (!expected_of->link_id[0] || !strcasecmp(expected_of->link_id, link->link_id) ||
+    if (!expected_of->link_id[0] || same_id(expected_of->link_id, link->link_id) ||
         (expected_of->link_id2[0] && !strcasecmp(expected_of->link_id2, link->link_id)))
         return 0;
     fault_in(fault, -EUCLEAN, child->file, "its %s %s has the id %s, but %s is expected", expected_of->role,

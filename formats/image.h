@@ -39,7 +39,7 @@ struct layer_info {
     char subformat[40];  /* "streamOptimized", "compat=1.1", ... */
     char compression[8]; /* "zlib", "zstd" */
     char link_id[64];    /* what a child must name to be this one's child: a VMDK's CID, a VHDX's GUID; lower
-                            case */
+                            case. Behind a blank, what only some have: compared where both do */
     uint64_t virtual_size; /* bytes */
     uint64_t file_size;    /* bytes of all its files */
     uint32_t block_size;   /* allocation unit in bytes; 0: none */
@@ -56,8 +56,9 @@ struct backing {
                      else speaks (see image.c) */
     char link_id[64];   /* what its link_id must be; "": anything */
     char link_id2[64];  /* another that will do as well; "": none */
-    bool search_beside; /* VMDK, VHDX: a stale or foreign path may be resolved to the base name beside the
-                           child, as long as the link_id fits */
+    bool search_beside; /* VMDK, VHDX: a stale or foreign path may be resolved to its last directory and base
+                           name beside the child's directory, or to the base name beside the child, as long as
+                           the link_id fits */
 };
 void backing_done(struct backing *b);
 

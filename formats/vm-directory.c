@@ -141,7 +141,8 @@ static int watched_open_ref(void *ctx, struct file *from, const char *role, cons
     struct file_id *ids = reallocarray(w->referred, w->n + 1, sizeof *ids);
     if (ids) {
         w->referred = ids;
-        ids[w->n++] = host->id;
+        if (!file_same(host, entry->host)) /* a parent of the child's own name, looked for beside it */
+            ids[w->n++] = host->id;
     }
     if (!ids || watch_file(w, host, ret) < 0) {
         w->failed = true;

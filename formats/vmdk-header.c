@@ -33,6 +33,7 @@ enum {
     MAX_PACKED_GRAIN_SECTORS = 1 << 15, /* 16 MiB: such a grain is unpacked as a whole in memory */
     MAX_GTES = 1 << 16,                 /* 512 by the specification; powers of two from 128 are met */
     COMPRESSION_DEFLATE = 1,
+    ROUNDING_SECTORS = 255 * 63, /* how far a line and a header may differ: a cylinder */
 };
 
 static int check_flags(const struct vmdk_header *h, uint16_t compression, const char *name, uint64_t at,
@@ -115,4 +116,19 @@ int vmdk_header_read(struct file *file, uint64_t at, struct vmdk_header *ret, st
     if (!r)
         *ret = h;
     return r;
+}
+
+int vmdk_extent_sectors(struct file *file, const struct vmdk_extent_size *size, struct notes *notes,
+                        uint64_t *ret, struct fault *fault)
+{
+    uint64_t line = size->line_sectors, capacity = size->capacity_sectors;
+    if (line > capacity + max_u64(size->grain_sectors, ROUNDING_SECTORS))
+        return fault_in(fault, -EUCLEAN, file->name,
+                        "the descriptor wants %llu sectors of an extent that has %llu",
+                        (unsigned long long)line, (unsigned long long)capacity);
+    if (line && line != capacity)
+        notes_add(notes, "%s: the descriptor says %llu sectors, the header %llu; the descriptor decides",
+                  file->name, (unsigned long long)line, (unsigned long long)capacity);
+    *ret = line ? line : capacity;
+    return 0;
 }

@@ -40,7 +40,6 @@ enum {
     MARKER_FOOTER = 3,
     GTE_ABSENT = 0,
     GTE_ZERO = 1,
-    ROUNDING_SECTORS = 255 * 63, /* how far a line and a header may differ: a cylinder */
 };
 
 struct sparse {
@@ -583,14 +582,11 @@ static int derive_sizes(struct sparse *s, uint64_t sectors, struct notes *notes,
 {
     const struct vmdk_header *h = &s->h;
     uint64_t overhead;
-    if (sectors > h->capacity_sectors + max_u64(h->grain_sectors, ROUNDING_SECTORS))
-        return fault_in(fault, -EUCLEAN, s->file->name,
-                        "the descriptor wants %llu sectors of an extent that has %llu",
-                        (unsigned long long)sectors, (unsigned long long)h->capacity_sectors);
-    if (sectors && sectors != h->capacity_sectors)
-        notes_add(notes, "%s: the descriptor says %llu sectors, the header %llu; the descriptor decides",
-                  s->file->name, (unsigned long long)sectors, (unsigned long long)h->capacity_sectors);
-    s->disk.size = (sectors ? sectors : h->capacity_sectors) * VMDK_SECTOR;
+    struct vmdk_extent_size size = { sectors, h->capacity_sectors, h->grain_sectors };
+    int r = vmdk_extent_sectors(s->file, &size, notes, &sectors, fault);
+    if (r < 0)
+        return r;
+    s->disk.size = sectors * VMDK_SECTOR;
     s->capacity = h->capacity_sectors * VMDK_SECTOR;
     s->grain = h->grain_sectors * VMDK_SECTOR;
     s->n_grains = div_up(h->capacity_sectors, h->grain_sectors);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef FERRYFS_VMDK_SPARSE_H
 #define FERRYFS_VMDK_SPARSE_H
-/* Hosted sparse extents (magic KDMV), plain and stream-optimized, as disks. */
+/* Sparse extents as disks: hosted ones (magic KDMV), plain and stream-optimized, and the two kinds of
+ * snapshot deltas of ESXi, COWD and seSparse. */
 #include "image.h"
 
 /* A checked header. Sectors are of 512 bytes, always. */
@@ -45,4 +46,21 @@ struct vmdk_context {
  * -EUCLEAN. */
 int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_context *ctx, struct disk **ret,
                      struct fault *fault);
+/* The same for ESXi's. -ENOTSUP also for a seSparse whose journal must be replayed. */
+int vmdk_cowd_open(struct file *file, uint64_t sectors, const struct vmdk_context *ctx, struct disk **ret,
+                   struct fault *fault);
+int vmdk_sesparse_open(struct file *file, uint64_t sectors, const struct vmdk_context *ctx, struct disk **ret,
+                       struct fault *fault);
+
+/* An extent whose header says something. */
+struct vmdk_extent_size {
+    uint64_t line_sectors;     /* what the descriptor's line says; 0: nothing */
+    uint64_t capacity_sectors; /* what the header says */
+    uint64_t grain_sectors;
+};
+
+/* How many sectors the extent in `file` has. A difference of rounding gets a note, -EUCLEAN for a line that
+ * is further above the header. */
+int vmdk_extent_sectors(struct file *file, const struct vmdk_extent_size *size, struct notes *notes,
+                        uint64_t *ret, struct fault *fault);
 #endif

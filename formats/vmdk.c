@@ -2,7 +2,7 @@
 /* VMDK: a descriptor (text) and extents laid end to end, in the order of their lines. One descriptor is one
  * link of a snapshot chain.
  *
- *     descriptor file  ->  extent files                      (split, flat, vmfs, snapshots of ESX)
+ *     descriptor file  ->  extent files                      (split, flat, vmfs, snapshots of ESXi)
  *     KDMV file with its descriptor inside = one extent      (monolithicSparse, streamOptimized)
  *     KDMV file of capacity 0 with a descriptor inside       (a container of the text only)
  *
@@ -35,21 +35,19 @@ static const char advice_rdm[] =
 
 enum { MAGIC_BYTES = 8 };
 
-/* The kinds of sparse file, by magic. Without `open`: refused by name. */
+/* The kinds of sparse file, by magic. */
 struct sparse_kind {
     const char *magic;
     uint8_t length;
     const char *title;
-    const char *advice; /* when met as an extent */
     int (*open)(struct file *file, uint64_t sectors, const struct vmdk_context *ctx, struct disk **ret,
                 struct fault *fault);
 };
 
 static const struct sparse_kind sparse_kinds[] = {
-    { VMDK_MAGIC, 4, "hosted sparse", NULL, vmdk_sparse_open },
-    { "COWD", 4, "COWD (vmfsSparse)", advice_clone, NULL },
-    { "\xbe\xba\xfe\xca\0\0\0\0", 8, "seSparse", advice_clone, NULL },
-    { "\xa2\x72\x19\xf6\x01\0\0\0", 8, "changed block tracking (-ctk.vmdk)", advice_open_descriptor, NULL },
+    { VMDK_MAGIC, 4, "hosted sparse", vmdk_sparse_open },
+    { "COWD", 4, "COWD (vmfsSparse)", vmdk_cowd_open },
+    { "\xbe\xba\xfe\xca\0\0\0\0", 8, "seSparse", vmdk_sesparse_open },
 };
 
 static const struct sparse_kind *sparse_kind_of(struct bytes head)
@@ -173,10 +171,6 @@ static int sparse_open(struct opening *o, const struct vmdk_extent *e, struct fi
     if (!kind)
         return fault_at(fault, -EUCLEAN, file->name, 0,
                         "damaged: named as a sparse extent, but doesn't begin as one");
-    if (!kind->open) {
-        fault_in(fault, -ENOTSUP, file->name, "is a %s extent, which this version doesn't read", kind->title);
-        return fault_hint(fault, -ENOTSUP, "%s", kind->advice);
-    }
     return kind->open(file, e->sectors, &o->ctx, ret, fault);
 }
 
@@ -450,7 +444,7 @@ static int parse_any(struct opening *o, struct fault *fault)
     if (kind && kind->open == vmdk_sparse_open)
         return parse_embedded(o, fault);
     if (kind) {
-        fault_in(fault, -ENOTSUP, o->file->name, "is a %s file, not a disk", kind->title);
+        fault_in(fault, -ENOTSUP, o->file->name, "is a %s extent, not a disk by itself", kind->title);
         return fault_hint(fault, -ENOTSUP, "%s", advice_open_descriptor);
     }
     uint8_t head[PROBE_HEAD];
@@ -489,15 +483,15 @@ static int check_descriptor(const struct opening *o, struct fault *fault)
     return 0;
 }
 
-/* The id that links are compared by: the CID, or where that says so, the long content id. */
+/* The id that links are compared by: the CID. Disks that were never written since they were made all have the
+ * same, VMDK_LONG_CID; what tells them apart is the long content id, whose last digits are the CID. It is of
+ * the disk's own content: a child that was written has another than its parent, so it says something of the
+ * parent only while the child has that CID too. */
 static void link_id(const struct vmdk_descriptor *d, uint32_t cid, char *buf, size_t size)
 {
     const char *longer = d->value[VMDK_LONG_CONTENT_ID];
-    if (cid != VMDK_LONG_CID || !longer || !*longer) {
-        snprintf(buf, size, "%08x", cid);
-        return;
-    }
-    snprintf(buf, size, "%s", longer);
+    bool tell = cid == VMDK_LONG_CID && d->has_cid && d->cid == cid && longer && *longer;
+    snprintf(buf, size, "%08x%s%s", cid, tell ? " " : "", tell ? longer : "");
     for (char *c = buf; *c; c++)
         *c = (char)tolower((unsigned char)*c);
 }

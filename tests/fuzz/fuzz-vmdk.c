@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The VMDK driver on any bytes: opens, and then the map must cover the disk, and two reads be alike. */
+/* The VMDK driver on any bytes: opens, and then the map must cover the disk, and two reads be alike. ESXi's
+ * deltas, which are no disks by themselves, are opened as the extents that a descriptor would name. */
 #include "formats/checked.h"
-#include "formats/image.h"
+#include "formats/vmdk-sparse.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,25 @@ static void walk(struct disk *d)
     disk_prefetch(d, 0, d->size);
 }
 
+typedef int (*open_extent)(struct file *file, uint64_t sectors, const struct vmdk_context *ctx,
+                           struct disk **ret, struct fault *fault);
+
+static void try_extent(struct file *file, const struct image_env *env, open_extent open)
+{
+    struct layer_info info = { 0 };
+    struct vmdk_context ctx = { .env = env, .info = &info };
+    struct disk *disk;
+    struct fault fault = { 0 };
+    int r = open(file, 0, &ctx, &disk, &fault);
+    if (r < 0 && (fault.err != r || !fault.what[0]))
+        abort();
+    if (r == 0) {
+        walk(disk);
+        disk_close(disk);
+    }
+    notes_done(&info.notes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct file *file;
@@ -66,6 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         backing_done(&l.backing);
         notes_done(&l.info.notes);
     }
+    if (size && data[0] == 'C')
+        try_extent(file, &env, vmdk_cowd_open);
+    if (size && data[0] == 0xbe)
+        try_extent(file, &env, vmdk_sesparse_open);
     file_unref(file);
     cache_free(env.cache);
     return 0;

@@ -401,7 +401,7 @@ bool ovf_looks_like_xml(const void *head, size_t n)
 /* "<?xml ... encoding="utf-16"" in plain ASCII */
 static bool lies_about_utf16(const char *text, size_t n)
 {
-    if (n < 6 || memcmp(text, "<?xml ", 6) != 0)
+    if (!text || n < 6 || memcmp(text, "<?xml ", 6) != 0)
         return false;
     const char *end = memmem(text, n < 256 ? n : 256, "?>", 2);
     _cleanup_free_ char *declaration = end ? strndup(text, (size_t)(end - text)) : NULL;

@@ -17,11 +17,13 @@
 #include "checked.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 enum {
     WALK_BYTES = 16 << 20, /* some ten milliseconds, from a file that isn't in the page cache */
     LOST_BYTES =
         512 << 20, /* a second; 4 TiB of guest. Behind that, what is missing is EIO when it is read */
+    DISTINCT_MAX = 1 << 20, /* L2 tables that are compared: 512 TiB of guest in clusters of 64 KiB */
     SECTOR = 512,
     REFCOUNT_ENTRY = 8,
     REFBLOCKS_LOOKED_AT = 8, /* past the end; more of them are reason enough for the walk */
@@ -29,6 +31,33 @@ enum {
 #define REFBLOCK_MASK UINT64_C(0xfffffffffffffe00)
 
 /* ---- L1 ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* An L2 table has one place in an L1 table (QEMU counts it once). One that stands in many would let a small
+ * file describe more extents than anybody can walk. */
+static int check_distinct(struct qcow2_table *t, uint64_t tables, struct fault *fault)
+{
+    if (tables > DISTINCT_MAX)
+        return 0;
+    _cleanup_free_ uint64_t *v = malloc((size_t)tables * sizeof *v + 1);
+    uint64_t entry = 0, n = 0;
+    if (!v)
+        return fault_in(fault, -ENOMEM, t->file->name, "out of memory");
+    for (uint64_t i = 0; n < tables; i++, n++)
+        if (qcow2_l1_next(t, i, &entry, &i) < 0 || !entry || qcow2_l1_decode(t, entry, &v[n]) < 0)
+            return fault_at(fault, -EIO, t->file->name, t->l1_offset, "the L1 table can't be read");
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    for (uint64_t i = 1; i < n; i++)
+        if (v[i] == v[i - 1])
+            return fault_at(fault, -EUCLEAN, t->file->name, t->l1_offset,
+                            "the L1 table names the L2 table at byte %llu twice", (unsigned long long)v[i]);
+    return 0;
+}
 
 static int check_l1(struct qcow2_table *t, uint64_t *ret_tables, struct fault *fault)
 {
@@ -52,7 +81,7 @@ static int check_l1(struct qcow2_table *t, uint64_t *ret_tables, struct fault *f
         return fault_at(fault, -EUCLEAN, t->file->name, t->l1_offset,
                         "the L1 table names more L2 tables than the file can hold");
     *ret_tables = tables;
-    return 0;
+    return check_distinct(t, tables, fault);
 }
 
 /* ---- L2 ---- */

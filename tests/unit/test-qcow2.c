@@ -487,6 +487,23 @@ static void damaged_tables_are_refused(void **state)
     }
 }
 
+/* Two L1 entries that name one L2 table: a small file could describe any number of extents so. */
+static void shared_l2_table_is_refused(void **state)
+{
+    (void)state;
+    struct image_bytes b;
+    struct opened o;
+    image_sample(&b);
+    put_be64(b.p + 24, 2 * (uint64_t)C * (C / 8)); /* the disk's size: two L2 tables' worth */
+    put_be32(b.p + 36, 2);                         /* L1 entries */
+    assert_int_equal(open_bytes(&o, b.p, b.n), 0);
+    close_opened(&o);
+    memcpy(b.p + AT_L1 + 8, b.p + AT_L1, 8);
+    assert_int_equal(open_bytes(&o, b.p, b.n), -EUCLEAN);
+    assert_non_null(strstr(o.fault.what, "twice"));
+    close_opened(&o);
+}
+
 static void damaged_stream_is_an_error(void **state)
 {
     (void)state;
@@ -649,6 +666,7 @@ int main(void)
         cmocka_unit_test(cut_anywhere_never_lies),
         cmocka_unit_test(file_may_end_with_the_disk),
         cmocka_unit_test(damaged_tables_are_refused),
+        cmocka_unit_test(shared_l2_table_is_refused),
         cmocka_unit_test(damaged_stream_is_an_error),
         cmocka_unit_test(refcounts_past_the_end_are_noted),
         cmocka_unit_test(corrupt_bit_is_noted),

@@ -417,7 +417,12 @@ static const struct patch *patch_from(const struct replayed *v, uint64_t off)
         else
             high = mid;
     }
-    return v->patches.p + low;
+    return v->patches.n ? v->patches.p + low : NULL;
+}
+
+static const struct patch *patches_end(const struct replayed *v)
+{
+    return v->patches.n ? v->patches.p + v->patches.n : NULL;
 }
 
 /* What the log left unsaid: the file's own bytes, and zeros where the replay makes it longer (2.3.1.1). */
@@ -447,7 +452,7 @@ static int replayed_pread(struct file *f, void *buf, size_t len, uint64_t off)
 {
     struct replayed *v = replayed_of(f);
     uint8_t *p = buf;
-    const struct patch *patch = patch_from(v, off), *end = v->patches.p + v->patches.n;
+    const struct patch *patch = patch_from(v, off), *end = patches_end(v);
     int r = 0;
     while (len && !r) {
         size_t n = len;
@@ -473,7 +478,7 @@ static int replayed_pread(struct file *f, void *buf, size_t len, uint64_t off)
 static int replayed_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
 {
     struct replayed *v = replayed_of(f);
-    const struct patch *patch = patch_from(v, off), *end = v->patches.p + v->patches.n;
+    const struct patch *patch = patch_from(v, off), *end = patches_end(v);
     if (patch != end && off >= patch->offset) {
         *ret = (struct extent){ .length = min_u64(len, patch->end - off) };
         ret->kind = patch->data == ZEROS ? EXTENT_HOLE : EXTENT_DATA;

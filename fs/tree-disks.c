@@ -16,7 +16,7 @@
 #include <string.h>
 
 enum { FILE_INFO, FILE_MAP, FILE_VIEW }; /* FILE_VIEW + i: the i-th view */
-enum { READ_AHEAD = 4 << 20 };           /* bytes: a few dozen grains for the workers, and little of the cache */
+enum { READ_AHEAD = 4 << 20 }; /* bytes: a few dozen grains for the workers, and little of the cache */
 
 extern const struct toplevel disks_toplevel;
 static const struct tree_ops disks_ops, disk_dir_ops, disk_file_ops;

@@ -275,9 +275,10 @@ def check_disk(name, facts, mount, info):
         source = mount.source
         if kind == "vhdx":  # qemu-img replays a log only into the file
             source = shutil.copyfile(source, copy)
-            subprocess.run(["qemu-img", "check", "-q", "-r", "all", "-f", "vhdx", source], check=True, timeout=LIMIT)
+            subprocess.run(["qemu-img", "check", "-r", "all", "-f", "vhdx", source], check=True, timeout=LIMIT,
+                           stdout=subprocess.DEVNULL)
         subprocess.run(["qemu-img", "convert", "-f", CONTAINERS[kind], "-O", "raw", source, plain], check=True,
-                       timeout=4 * LIMIT)
+                       timeout=4 * LIMIT, stdout=subprocess.DEVNULL)
         same_as_file(raw, plain)
         os.unlink(plain)
         if source == copy:

@@ -409,6 +409,11 @@ def examine(program, scratch, name, facts, at):
         mount.clear()
 
 
+def say(line):
+    """One write for a line: print() would make two, and two threads could mix them."""
+    os.write(sys.stdout.fileno(), (line + "\n").encode(errors="replace"))
+
+
 def main():
     program, corpus, scratch = (os.path.realpath(a) for a in sys.argv[1:4])
     facts = facts_of(corpus)
@@ -424,9 +429,9 @@ def main():
         try:
             start = time.monotonic()
             examine(program, scratch, name, row, at)
-            print(f"ok {name} {time.monotonic() - start:.2f} s", flush=True)
+            say(f"ok {name} {time.monotonic() - start:.2f} s")
         except (Wrong, OSError, ValueError, KeyError, IndexError, subprocess.SubprocessError) as e:
-            print(f"FAILED {name}: {str(e) or type(e).__name__}".replace("\n", " "), flush=True)
+            say(f"FAILED {name}: {str(e) or type(e).__name__}".replace("\n", " "))
         finally:
             places.put(at)
 

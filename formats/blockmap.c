@@ -16,10 +16,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 
 enum { WORD = 64, GROUP = 4096, GROUP_WORDS = GROUP / WORD };
 
 struct blockmap {
+    atomic_uint refs;
     uint64_t block_size; /* bytes */
     uint64_t n_blocks, data;
     size_t n_groups;
@@ -34,6 +36,7 @@ static int blockmap_new(uint64_t n_blocks, uint64_t block_size, struct blockmap 
     struct blockmap *map = calloc(1, sizeof *map);
     if (!map)
         return -ENOMEM;
+    map->refs = 1;
     map->block_size = block_size;
     map->n_blocks = n_blocks;
     map->n_groups = (size_t)div_up(n_blocks, GROUP);
@@ -48,9 +51,15 @@ static int blockmap_new(uint64_t n_blocks, uint64_t block_size, struct blockmap 
     return 0;
 }
 
+struct blockmap *blockmap_ref(struct blockmap *map)
+{
+    atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
+    return map;
+}
+
 void blockmap_free(struct blockmap *map)
 {
-    if (!map)
+    if (!map || atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) > 1)
         return;
     free(map->bits);
     free(map->before);
@@ -132,10 +141,9 @@ int blockmap_build(struct disk *disk, uint64_t block_size, struct blockmap **ret
     return 0;
 }
 
-/* The first set block from `block` on; n_blocks when there is none. */
-static uint64_t next_set(const struct blockmap *map, uint64_t block)
+uint64_t blockmap_next(const struct blockmap *map, uint64_t block, uint64_t until)
 {
-    while (block < map->n_blocks) {
+    while (block < until) {
         uint64_t g = block / GROUP;
         if (map->before[g] == map->before[g + 1]) {
             block = (g + 1) * GROUP;
@@ -143,10 +151,10 @@ static uint64_t next_set(const struct blockmap *map, uint64_t block)
         }
         uint64_t word = map->bits[block / WORD] >> block % WORD;
         if (word)
-            return block + (unsigned)__builtin_ctzll(word);
+            return min_u64(until, block + (unsigned)__builtin_ctzll(word));
         block = (block / WORD + 1) * WORD;
     }
-    return map->n_blocks;
+    return until;
 }
 
 int blockmap_coarsen(const struct blockmap *fine, uint64_t block_size, struct blockmap **ret)
@@ -157,11 +165,11 @@ int blockmap_coarsen(const struct blockmap *fine, uint64_t block_size, struct bl
     int r = blockmap_new((fine->n_blocks + (UINT64_C(1) << shift) - 1) >> shift, block_size, &map);
     if (r < 0)
         return r;
-    uint64_t b = next_set(fine, 0);
+    uint64_t b = blockmap_next(fine, 0, fine->n_blocks);
     while (b < fine->n_blocks) {
         uint64_t coarse = b >> shift;
         set_range(map, coarse, coarse);
-        b = next_set(fine, (coarse + 1) << shift);
+        b = blockmap_next(fine, (coarse + 1) << shift, fine->n_blocks);
     }
     map->data = fine->data;
     sum_up(map);
@@ -236,16 +244,16 @@ uint64_t blockmap_select(const struct blockmap *map, uint64_t rank)
     return w * WORD + (unsigned)__builtin_ctzll(word);
 }
 
-uint64_t blockmap_run(const struct blockmap *map, uint64_t block)
+uint64_t blockmap_run(const struct blockmap *map, uint64_t block, uint64_t max)
 {
     assert(block < map->n_blocks);
-    uint64_t b = block;
-    while (b < map->n_blocks) {
+    uint64_t b = block, end = block + min_u64(max, map->n_blocks - block);
+    while (b < end) {
         /* the bits shifted in are ones here, so they never end the run */
         uint64_t clear = ~map->bits[b / WORD] >> b % WORD;
         if (clear)
-            return b + (unsigned)__builtin_ctzll(clear) - block;
+            return min_u64(end, b + (unsigned)__builtin_ctzll(clear)) - block;
         b = (b / WORD + 1) * WORD;
     }
-    return map->n_blocks - block;
+    return end - block;
 }

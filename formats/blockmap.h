@@ -9,7 +9,8 @@
  *     blockmap_get(map, i)                     does block i hold data?
  *     blockmap_rank(map, i)                    how many allocated blocks lie before block i
  *     blockmap_select(map, r)                  which block is the r-th allocated one (r from 0)
- *     blockmap_run(map, i)                     how many allocated blocks follow each other from block i on
+ *     blockmap_next(map, i, until)             the first allocated block from block i on
+ *     blockmap_run(map, i, max)                how many allocated blocks follow each other from block i on
  *
  * A damaged table of the disk doesn't make the map fail: blocks of which the table can't say whether they are
  * data are set, so that a reader comes there and gets EIO, never zeros. Nor does a map of more than
@@ -27,6 +28,8 @@ struct blockmap;
 int blockmap_build(struct disk *disk, uint64_t block_size, struct blockmap **ret);
 /* `block_size` is a power of two and not smaller than that of `fine`. -ENOMEM. */
 int blockmap_coarsen(const struct blockmap *fine, uint64_t block_size, struct blockmap **ret);
+/* One more owner; each calls blockmap_free(). */
+struct blockmap *blockmap_ref(struct blockmap *map);
 void blockmap_free(struct blockmap *map);
 DEFINE_CLEANUP(struct blockmap *, blockmap_free)
 
@@ -37,7 +40,10 @@ uint64_t blockmap_data(const struct blockmap *map);       /* bytes of DATA, exac
 bool blockmap_get(const struct blockmap *map, uint64_t block);       /* block < blocks */
 uint64_t blockmap_rank(const struct blockmap *map, uint64_t block);  /* block <= blocks */
 uint64_t blockmap_select(const struct blockmap *map, uint64_t rank); /* rank < allocated */
-uint64_t blockmap_run(const struct blockmap *map, uint64_t block);   /* 0 when block isn't set */
+/* The first set block in [block, until), or `until` (<= blocks). */
+uint64_t blockmap_next(const struct blockmap *map, uint64_t block, uint64_t until);
+/* How many blocks from `block` on, at most `max`, are set; 0 when block isn't. */
+uint64_t blockmap_run(const struct blockmap *map, uint64_t block, uint64_t max);
 
 /* disk_map in a walk that must not end at a damaged table: where the map can't be read it answers DATA up to
  * the next multiple of *skip, which doubles with each failure that follows another and is MAP_SKIP again

@@ -23,15 +23,15 @@ static struct chain *chain_of(struct disk *d)
     return (struct chain *)(void *)d;
 }
 
-static int chain_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+static int walk_down(struct chain *c, int (*map)(struct disk *, uint64_t, uint64_t, struct extent *),
+                     uint64_t off, uint64_t len, struct extent *ret)
 {
-    struct chain *c = chain_of(d);
     for (size_t i = 0; i < c->n; i++) {
         struct disk *l = c->layer[i];
         if (off >= l->size)
             break; /* it hides what is below, as it did when its child was made */
         struct extent e;
-        int r = disk_map(l, off, len, &e);
+        int r = map(l, off, len, &e);
         if (r < 0)
             return r;
         if (e.kind != EXTENT_HOLE) {
@@ -45,16 +45,27 @@ static int chain_map(struct disk *d, uint64_t off, uint64_t len, struct extent *
     return 0;
 }
 
+static int chain_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return walk_down(chain_of(d), disk_map, off, len, ret);
+}
+
+static int chain_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return walk_down(chain_of(d), disk_find, off, len, ret);
+}
+
+/* The extent is the layer's own but for its depth, which no layer looks at. */
 static int chain_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
-    return disk_pread(chain_of(d)->layer[e->depth], buf, len, off);
+    return disk_pread_extent(chain_of(d)->layer[e->depth], buf, len, off, e);
 }
 
 static void chain_prefetch(struct disk *d, uint64_t off, uint64_t len)
 {
     while (len) {
         struct extent e;
-        if (disk_map(d, off, len, &e) < 0)
+        if (disk_find(d, off, len, &e) < 0)
             return;
         if (e.kind == EXTENT_DATA)
             disk_prefetch(chain_of(d)->layer[e.depth], off, e.length);
@@ -74,6 +85,7 @@ static const struct disk_ops chain_ops = {
     .name = "chain",
     .pread = chain_pread,
     .map = chain_map,
+    .find = chain_find,
     .prefetch = chain_prefetch,
     .close = chain_close,
 };

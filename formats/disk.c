@@ -7,17 +7,38 @@
 #include <errno.h>
 #include <string.h>
 
-int disk_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+typedef int (*map_function)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
+
+static int map_by(map_function map, struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     if (off >= d->size || !len)
         return -EINVAL;
     len = min_u64(len, d->size - off);
     struct extent e = { 0 };
-    int r = d->ops->map(d, off, len, &e);
+    int r = map(d, off, len, &e);
     if (r < 0)
         return r;
     assert(e.length >= 1 && e.length <= len);
     *ret = e;
+    return 0;
+}
+
+int disk_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return map_by(d->ops->map, d, off, len, ret);
+}
+
+int disk_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return map_by(d->ops->find ? d->ops->find : d->ops->map, d, off, len, ret);
+}
+
+int disk_pread_extent(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
+{
+    assert(len <= e->length && range_inside(off, len, d->size));
+    if (e->kind == EXTENT_DATA)
+        return d->ops->pread(d, buf, len, off, e);
+    memset(buf, 0, len);
     return 0;
 }
 
@@ -49,14 +70,11 @@ int disk_pread(struct disk *d, void *buf, size_t len, uint64_t off)
     uint8_t *p = buf;
     while (len) {
         struct extent e;
-        int r = disk_map(d, off, len, &e);
+        int r = disk_find(d, off, len, &e);
         if (r < 0)
             return r;
         size_t n = (size_t)e.length; /* <= len */
-        if (e.kind == EXTENT_DATA)
-            r = d->ops->pread(d, p, n, off, &e);
-        else
-            memset(p, 0, n);
+        r = disk_pread_extent(d, p, n, off, &e);
         if (r < 0)
             return r;
         p += n;
@@ -91,17 +109,24 @@ static struct disk_slice *slice_of(struct disk *d)
     return (struct disk_slice *)(void *)d;
 }
 
+static int slice_error(int r)
+{
+    return r == -EINVAL ? -EIO : r; /* past the end of what it is a slice of */
+}
+
 static int slice_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
-    (void)e;
-    int r = disk_pread(slice_of(d)->under, buf, len, slice_of(d)->off + off);
-    return r == -EINVAL ? -EIO : r;
+    return disk_pread_extent(slice_of(d)->under, buf, len, slice_of(d)->off + off, e);
 }
 
 static int slice_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    int r = disk_map(slice_of(d)->under, slice_of(d)->off + off, len, ret);
-    return r == -EINVAL ? -EIO : r;
+    return slice_error(disk_map(slice_of(d)->under, slice_of(d)->off + off, len, ret));
+}
+
+static int slice_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return slice_error(disk_find(slice_of(d)->under, slice_of(d)->off + off, len, ret));
 }
 
 static void slice_prefetch(struct disk *d, uint64_t off, uint64_t len)
@@ -118,6 +143,7 @@ static const struct disk_ops slice_ops = {
     .name = "slice",
     .pread = slice_pread,
     .map = slice_map,
+    .find = slice_find,
     .prefetch = slice_prefetch,
     .close = slice_close,
 };

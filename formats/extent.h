@@ -16,5 +16,6 @@ struct extent {
     enum extent_kind kind;
     unsigned depth;  /* which link of the chain answered, 0 = the top */
     bool compressed; /* DATA that is stored compressed */
+    uint64_t at;     /* of a layer's DATA: where it lies, as the layer's own pread wants to know it */
 };
 #endif

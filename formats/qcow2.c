@@ -99,15 +99,16 @@ static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uin
     else if (kind == QCOW2_ZERO)
         ret->kind = EXTENT_ZERO;
     ret->compressed = kind == QCOW2_COMPRESSED;
-    return kind == QCOW2_PLAIN ? map_file(q, first.host + within, ret) : 0;
+    ret->at = first.host + within;
+    return 0;
 }
 
-static int qcow2_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+static int qcow2_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     struct qcow2 *q = qcow2_of(d);
     if (q->h.data_file_raw) {
-        *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
-        return map_file(q, off, ret);
+        *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
+        return 0;
     }
     struct qcow2_l2 l2;
     int r = qcow2_l2_get(&q->table, off / q->h.cluster_size, &l2);
@@ -121,6 +122,12 @@ static int qcow2_map(struct disk *d, uint64_t off, uint64_t len, struct extent *
     r = map_run(q, &l2, off, len, ret);
     qcow2_l2_put(&q->table, &l2);
     return r;
+}
+
+static int qcow2_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    int r = qcow2_find(d, off, len, ret);
+    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(qcow2_of(d), ret->at, ret);
 }
 
 /* ---- pread ---- */
@@ -175,32 +182,12 @@ static int pread_compressed(struct qcow2 *q, uint8_t *p, size_t len, uint64_t of
     return 0;
 }
 
-/* Where the byte `off` of a plain extent lies in the data file. */
-static int plain_place(struct qcow2 *q, uint64_t off, uint64_t *ret)
-{
-    struct qcow2_cluster c;
-    if (q->h.data_file_raw) {
-        *ret = off;
-        return 0;
-    }
-    int r = find_cluster(q, off / q->h.cluster_size, &c);
-    if (r < 0)
-        return r;
-    if (c.kind != QCOW2_PLAIN && c.kind != QCOW2_MIXED)
-        return -EIO;
-    *ret = c.host + off % q->h.cluster_size;
-    return 0;
-}
-
 static int qcow2_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
     struct qcow2 *q = qcow2_of(d);
-    uint64_t host;
     if (e->compressed)
         return pread_compressed(q, buf, len, off);
-    int r = plain_place(q, off, &host);
-    if (!r)
-        r = file_pread(q->data, buf, len, host); /* an extent is one run in the file */
+    int r = file_pread(q->data, buf, len, e->at); /* an extent is one run in the file */
     return r < 0 ? read_error(r) : 0;
 }
 
@@ -210,14 +197,13 @@ static void qcow2_prefetch(struct disk *d, uint64_t off, uint64_t len)
     const uint64_t size = q->h.cluster_size;
     while (len) {
         struct extent e;
-        uint64_t host;
-        if (disk_map(d, off, len, &e) < 0)
+        if (disk_find(d, off, len, &e) < 0)
             return;
         if (e.compressed)
             for (uint64_t i = off / size; i <= (off + e.length - 1) / size; i++)
                 cache_prefetch(q->table.cache, q->cluster_owner, i, (size_t)size, load_cluster, q);
-        else if (e.kind == EXTENT_DATA && plain_place(q, off, &host) == 0)
-            file_advise(q->data, host, e.length);
+        else if (e.kind == EXTENT_DATA)
+            file_advise(q->data, e.at, e.length);
         off += e.length;
         len -= e.length;
     }
@@ -237,6 +223,7 @@ static const struct disk_ops qcow2_ops = {
     .name = "qcow2",
     .pread = qcow2_pread,
     .map = qcow2_map,
+    .find = qcow2_find,
     .prefetch = qcow2_prefetch,
     .close = qcow2_close,
 };

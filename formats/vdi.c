@@ -96,15 +96,6 @@ static int block_place(const struct vdi *v, uint64_t i, uint32_t entry, uint64_t
     return 0;
 }
 
-static int find_block(struct vdi *v, uint64_t i, uint64_t *ret)
-{
-    uint32_t entry;
-    int r = table32_read(&v->map, i, &entry);
-    if (r < 0)
-        return r;
-    return entry == MAP_FREE || entry == MAP_ZERO || block_place(v, i, entry, ret) < 0 ? -EIO : 0;
-}
-
 /* ---- map and pread ---- */
 
 /* A hole of the file is zeros. */
@@ -122,7 +113,7 @@ static int map_file(struct vdi *v, uint64_t at, struct extent *e)
     return 0;
 }
 
-static int vdi_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+static int vdi_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     struct vdi *v = vdi_of(d);
     const uint64_t i = off / v->block, within = off % v->block;
@@ -141,21 +132,20 @@ static int vdi_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
     }
     if (block_place(v, i, entry, &at) < 0)
         return -EIO;
-    struct extent e = { .length = min_u64(len, v->block - within), .kind = EXTENT_DATA };
-    r = map_file(v, at + within, &e);
-    if (!r)
-        *ret = e;
-    return r;
+    *ret = (struct extent){ .length = min_u64(len, v->block - within), .kind = EXTENT_DATA, .at = at + within };
+    return 0;
+}
+
+static int vdi_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    int r = vdi_find(d, off, len, ret);
+    return r < 0 || ret->kind != EXTENT_DATA ? r : map_file(vdi_of(d), ret->at, ret);
 }
 
 static int vdi_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
-    struct vdi *v = vdi_of(d);
-    uint64_t at;
-    (void)e; /* it lies in one block */
-    int r = find_block(v, off / v->block, &at);
-    if (!r)
-        r = file_pread(v->file, buf, len, at + off % v->block);
+    (void)off;
+    int r = file_pread(vdi_of(d)->file, buf, len, e->at);
     return r < 0 ? read_error(r) : 0;
 }
 
@@ -164,11 +154,10 @@ static void vdi_prefetch(struct disk *d, uint64_t off, uint64_t len)
     struct vdi *v = vdi_of(d);
     while (len) {
         struct extent e;
-        uint64_t at;
-        if (disk_map(d, off, len, &e) < 0)
+        if (disk_find(d, off, len, &e) < 0)
             return;
-        if (e.kind == EXTENT_DATA && !find_block(v, off / v->block, &at))
-            file_advise(v->file, at + off % v->block, e.length);
+        if (e.kind == EXTENT_DATA)
+            file_advise(v->file, e.at, e.length);
         off += e.length;
         len -= e.length;
     }
@@ -184,6 +173,7 @@ static const struct disk_ops vdi_ops = {
     .name = "vdi",
     .pread = vdi_pread,
     .map = vdi_map,
+    .find = vdi_find,
     .prefetch = vdi_prefetch,
     .close = vdi_close,
 };

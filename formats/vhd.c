@@ -148,7 +148,7 @@ static int map_sectors(struct vhd *v, uint64_t i, uint64_t within, struct extent
     return 0;
 }
 
-static int vhd_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+static int vhd_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     struct vhd *v = vhd_of(d);
     const uint64_t size = v->h.block_size, i = off / size, within = off % size;
@@ -166,19 +166,27 @@ static int vhd_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
     }
     if (block_place(v, i, entry, &at) < 0)
         return -EIO;
-    struct extent e = { .length = min_u64(len, size - within), .kind = EXTENT_DATA };
-    if (v->h.type == VHD_DIFFERENCING)
-        r = map_sectors(v, i, within, &e);
-    if (!r && e.kind == EXTENT_DATA)
-        r = map_file(v, at + v->h.bitmap_size + within, &e);
-    if (!r)
-        *ret = e;
-    return r;
+    *ret = (struct extent){ .length = min_u64(len, size - within), .kind = EXTENT_DATA };
+    ret->at = at + v->h.bitmap_size + within;
+    return v->h.type == VHD_DIFFERENCING ? map_sectors(v, i, within, ret) : 0;
+}
+
+static int vhd_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    int r = vhd_find(d, off, len, ret);
+    return r < 0 || ret->kind != EXTENT_DATA ? r : map_file(vhd_of(d), ret->at, ret);
+}
+
+static int fixed_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    (void)d;
+    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
+    return 0;
 }
 
 static int fixed_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
+    fixed_find(d, off, len, ret);
     return map_file(vhd_of(d), off, ret);
 }
 
@@ -186,19 +194,8 @@ static int fixed_map(struct disk *d, uint64_t off, uint64_t len, struct extent *
 
 static int vhd_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
-    struct vhd *v = vhd_of(d);
-    uint64_t at;
-    (void)e; /* it lies in one block */
-    int r = find_block(v, off / v->h.block_size, &at);
-    if (!r)
-        r = file_pread(v->file, buf, len, at + v->h.bitmap_size + off % v->h.block_size);
-    return r < 0 ? read_error(r) : 0;
-}
-
-static int fixed_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
-{
-    (void)e;
-    int r = file_pread(vhd_of(d)->file, buf, len, off);
+    (void)off;
+    int r = file_pread(vhd_of(d)->file, buf, len, e->at);
     return r < 0 ? read_error(r) : 0;
 }
 
@@ -207,11 +204,10 @@ static void vhd_prefetch(struct disk *d, uint64_t off, uint64_t len)
     struct vhd *v = vhd_of(d);
     while (len) {
         struct extent e;
-        uint64_t at;
-        if (disk_map(d, off, len, &e) < 0)
+        if (disk_find(d, off, len, &e) < 0)
             return;
-        if (e.kind == EXTENT_DATA && !find_block(v, off / v->h.block_size, &at))
-            file_advise(v->file, at + v->h.bitmap_size + off % v->h.block_size, e.length);
+        if (e.kind == EXTENT_DATA)
+            file_advise(v->file, e.at, e.length);
         off += e.length;
         len -= e.length;
     }
@@ -234,14 +230,16 @@ static const struct disk_ops vhd_ops = {
     .name = "vhd",
     .pread = vhd_pread,
     .map = vhd_map,
+    .find = vhd_find,
     .prefetch = vhd_prefetch,
     .close = vhd_close,
 };
 
 static const struct disk_ops fixed_ops = {
     .name = "vhd-fixed",
-    .pread = fixed_pread,
+    .pread = vhd_pread,
     .map = fixed_map,
+    .find = fixed_find,
     .prefetch = fixed_prefetch,
     .close = vhd_close,
 };

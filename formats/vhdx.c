@@ -159,18 +159,6 @@ static int block_decode(const struct vhdx *v, uint64_t block, uint64_t entry, st
     return 0;
 }
 
-static int block_find(struct vhdx *v, uint64_t block, struct block *ret)
-{
-    struct cache_block *piece;
-    uint64_t i = bat_index(v, block);
-    int r = bat_get(v, i, &piece);
-    if (r < 0)
-        return r;
-    r = block_decode(v, block, bat_entry(piece, i), ret);
-    cache_put(v->cache, piece);
-    return r < 0 ? -EIO : 0;
-}
-
 /* ---- sector bitmaps ---- */
 
 /* The id of a piece is its number in the file: bitmap blocks are aligned to MiB. */
@@ -266,7 +254,7 @@ static uint64_t count_run(struct vhdx *v, uint64_t block, const struct block *b,
     return n;
 }
 
-static int vhdx_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+static int vhdx_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     struct vhdx *v = vhdx_of(d);
     const uint64_t size = v->meta.block_size, block = off / size, within = off % size;
@@ -283,23 +271,22 @@ static int vhdx_map(struct disk *d, uint64_t off, uint64_t len, struct extent *r
     if (r < 0)
         return -EIO;
     *ret = (struct extent){ .length = min_u64(len, n * size - within), .kind = b.kind };
-    if (b.partial)
-        r = map_partial(v, off, ret->length, ret);
-    return r < 0 || ret->kind != EXTENT_DATA ? r : map_file(v, b.offset + within, ret);
+    ret->at = b.offset + within;
+    return b.partial ? map_partial(v, off, ret->length, ret) : 0;
+}
+
+static int vhdx_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    int r = vhdx_find(d, off, len, ret);
+    return r < 0 || ret->kind != EXTENT_DATA ? r : map_file(vhdx_of(d), ret->at, ret);
 }
 
 /* ---- pread ---- */
 
 static int vhdx_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
-    struct vhdx *v = vhdx_of(d);
-    struct block b;
-    (void)e; /* one run in the file */
-    int r = block_find(v, off / v->meta.block_size, &b);
-    if (!r && b.kind != EXTENT_DATA)
-        r = -EIO;
-    if (!r)
-        r = file_pread(v->file, buf, len, b.offset + off % v->meta.block_size);
+    (void)off;
+    int r = file_pread(vhdx_of(d)->file, buf, len, e->at); /* an extent is one run in the file */
     return r < 0 ? read_error(r) : 0;
 }
 
@@ -308,11 +295,10 @@ static void vhdx_prefetch(struct disk *d, uint64_t off, uint64_t len)
     struct vhdx *v = vhdx_of(d);
     while (len) {
         struct extent e;
-        struct block b;
-        if (disk_map(d, off, len, &e) < 0)
+        if (disk_find(d, off, len, &e) < 0)
             return;
-        if (e.kind == EXTENT_DATA && !block_find(v, off / v->meta.block_size, &b))
-            file_advise(v->file, b.offset + off % v->meta.block_size, e.length);
+        if (e.kind == EXTENT_DATA)
+            file_advise(v->file, e.at, e.length);
         off += e.length;
         len -= e.length;
     }
@@ -330,6 +316,7 @@ static const struct disk_ops vhdx_ops = {
     .name = "vhdx",
     .pread = vhdx_pread,
     .map = vhdx_map,
+    .find = vhdx_find,
     .prefetch = vhdx_prefetch,
     .close = vhdx_close,
 };

@@ -83,16 +83,23 @@ uint64_t view_disk_size(const struct view_source *src)
 
 /* ---- pieces ---- */
 
-/* The disk's bytes from `at` on, which may begin or end past its end. */
+/* The disk's bytes from `at` on, which may begin or end past its end. What the survey knows to be zeros is
+ * told at once: a hole of any size, over a chain of any length, costs a look at a few bits. */
 static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t length)
 {
     if (at >= v->disk->size)
         return (struct piece){ .kind = PIECE_ZERO, .length = length };
-    return (struct piece){ .kind = PIECE_DISK, .length = min_u64(length, v->disk->size - at), .at = at };
+    length = min_u64(length, v->disk->size - at);
+    uint64_t size = blockmap_block_size(v->survey), block = at / size, until = div_up(at + length, size);
+    uint64_t data = blockmap_next(v->survey, block, until);
+    if (data > block)
+        return (struct piece){ .kind = PIECE_ZERO, .length = min_u64(length, data * size - at) };
+    uint64_t run = blockmap_run(v->survey, block, until - block);
+    return (struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };
 }
 
 /* `off` counts from the start of the segment of blocks, each of which has its head before it. */
-static struct piece blocks_piece(const struct view *v, uint64_t off)
+static struct piece blocks_piece(const struct view *v, uint64_t off, uint64_t len)
 {
     const struct layout *l = &v->layout;
     uint64_t stride = l->block_head + l->block_size;
@@ -101,11 +108,12 @@ static struct piece blocks_piece(const struct view *v, uint64_t off)
         return (struct piece){ .kind = PIECE_ONES, .length = l->block_head - within };
     within -= l->block_head;
     uint64_t block = blockmap_select(l->blocks, off / stride);
-    uint64_t run = l->block_head ? 1 : blockmap_run(l->blocks, block);
-    return disk_piece(v, block * l->block_size + within, run * l->block_size - within);
+    uint64_t run = l->block_head ? 1 : blockmap_run(l->blocks, block, div_up(within + len, l->block_size));
+    return disk_piece(v, block * l->block_size + within, min_u64(len, run * l->block_size - within));
 }
 
-static struct piece segment_piece(const struct view *v, const struct segment *s, uint64_t off)
+/* len bytes of the segment are asked for */
+static struct piece segment_piece(const struct view *v, const struct segment *s, uint64_t off, uint64_t len)
 {
     switch (s->kind) {
     case SEGMENT_BYTES:
@@ -115,9 +123,9 @@ static struct piece segment_piece(const struct view *v, const struct segment *s,
     case SEGMENT_TABLE:
         return (struct piece){ .kind = PIECE_TABLE, .length = s->length - off, .at = off };
     case SEGMENT_DISK:
-        return disk_piece(v, s->disk_offset + off, s->length - off);
+        return disk_piece(v, s->disk_offset + off, len);
     case SEGMENT_BLOCKS:
-        return blocks_piece(v, off);
+        return blocks_piece(v, off, len);
     case SEGMENT_ZERO:
         break;
     }
@@ -132,8 +140,9 @@ static struct piece piece_at(const struct view *v, uint64_t off, uint64_t len,
     while (off - s->start >= s->length)
         s++;
     uint64_t within = off - s->start;
-    struct piece p = segment_piece(v, s, within);
-    p.length = min_u64(p.length, min_u64(len, s->length - within));
+    len = min_u64(len, s->length - within);
+    struct piece p = segment_piece(v, s, within, len);
+    p.length = min_u64(p.length, len);
     assert(p.length);
     *ret_segment = s;
     return p;
@@ -235,6 +244,7 @@ int view_open(const struct view_format *format, const struct view_source *src, s
     if (!r) {
         v->format = format;
         v->disk = own.disk;
+        v->survey = blockmap_ref(own.survey);
         r = view_make(v, &own, fault);
     }
     if (r < 0)
@@ -248,6 +258,7 @@ void view_close(struct view *v)
     if (!v)
         return;
     layout_done(&v->layout);
+    blockmap_free(v->survey);
     free(v);
 }
 
@@ -332,6 +343,18 @@ int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret)
     }
     *ret = e;
     return 0;
+}
+
+uint64_t view_skip_zeros(const struct view *v, uint64_t off, uint64_t end)
+{
+    while (off < end) {
+        const struct segment *s;
+        struct piece p = piece_at(v, off, end - off, &s);
+        if (p.kind != PIECE_ZERO)
+            return off;
+        off += p.length;
+    }
+    return end;
 }
 
 void view_prefetch(struct view *v, uint64_t off, uint64_t len)

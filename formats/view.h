@@ -49,9 +49,9 @@ struct view_source {
     uint8_t
         id[32]; /* what identifiers are derived from: a digest of what the disk is; equal disks, equal id */
     unsigned sector_size; /* logical, 512 or 4096 */
-    /* What view_survey made of the disk, for all its views; needed while they are opened only. NULL:
-     * view_open walks the disk's map itself. */
-    const struct blockmap *survey;
+    /* What view_survey made of the disk, for all its views, which take references. NULL: view_open walks the
+     * disk's map itself. */
+    struct blockmap *survey;
 };
 
 struct view_format {
@@ -67,7 +67,8 @@ extern const struct view_format *const view_formats[];
 
 struct view {
     const struct view_format *format;
-    struct disk *disk; /* not owned */
+    struct disk *disk;       /* not owned */
+    struct blockmap *survey; /* of the disk: where it is clear there are zeros, and the disk needn't be asked */
     struct layout layout;
     uint64_t allocated; /* bytes that view_map calls DATA, for st_blocks; an upper bound where the disk's map
                            is damaged */
@@ -91,6 +92,9 @@ int view_pread(struct view *v, void *buf, size_t len, uint64_t off);
  * they read as zeros. Adjacent extents of one kind are joined, up to `len` and DISK_JOIN_MAX. Where the
  * disk's map can't be read it answers DATA, so that a reader goes there and gets EIO. */
 int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret);
+/* The first byte in [off, end) that may be other than zero, or `end`: quick even over TiB of zeros, and
+ * rounded down to a block of the survey. end <= layout.size. */
+uint64_t view_skip_zeros(const struct view *v, uint64_t off, uint64_t end);
 /* Read-ahead hint: starts the disk's prefetch for this range of the view. Never waits for data. */
 void view_prefetch(struct view *v, uint64_t off, uint64_t len);
 

@@ -89,6 +89,13 @@ static int flat_pread(struct disk *d, void *buf, size_t len, uint64_t off, const
     return r == -ENODATA ? -EIO : r;
 }
 
+static int flat_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    (void)off;
+    *ret = (struct extent){ .length = len, .kind = flat_of(d)->file ? EXTENT_DATA : EXTENT_ZERO };
+    return 0;
+}
+
 /* No flat extent has holes in the chain's sense: what the file system left out are zeros, not the parent's.
  */
 static int flat_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
@@ -116,6 +123,7 @@ static const struct disk_ops flat_ops = {
     .name = "vmdk-flat",
     .pread = flat_pread,
     .map = flat_map,
+    .find = flat_find,
     .prefetch = flat_prefetch,
     .close = flat_close,
 };
@@ -323,14 +331,19 @@ static const struct part *part_at(const struct joined *j, uint64_t off)
 static int joined_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
 {
     const struct part *p = part_at(joined_of(d), off); /* an extent of joined_map never crosses parts */
-    (void)e;
-    return disk_pread(p->disk, buf, len, off - p->start);
+    return disk_pread_extent(p->disk, buf, len, off - p->start, e);
 }
 
 static int joined_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     const struct part *p = part_at(joined_of(d), off);
     return disk_map(p->disk, off - p->start, len, ret);
+}
+
+static int joined_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    const struct part *p = part_at(joined_of(d), off);
+    return disk_find(p->disk, off - p->start, len, ret);
 }
 
 static void joined_prefetch(struct disk *d, uint64_t off, uint64_t len)
@@ -356,6 +369,7 @@ static const struct disk_ops joined_ops = {
     .name = "vmdk",
     .pread = joined_pread,
     .map = joined_map,
+    .find = joined_find,
     .prefetch = joined_prefetch,
     .close = joined_close,
 };

@@ -36,7 +36,7 @@ static void check_against_naive(const struct blockmap *map, const struct toy *t,
     uint64_t run = 0;
     for (uint64_t i = n; i-- > 0;) {
         run = naive_get(t, i, block_size) ? run + 1 : 0;
-        assert_int_equal(blockmap_run(map, i), run);
+        assert_int_equal(blockmap_run(map, i, UINT64_MAX), run);
     }
     for (size_t i = 0; i < t->n; i++)
         if (strchr("DR", t->extents[i].kind))
@@ -142,7 +142,7 @@ static void huge_disks_cost_their_extents(void **state)
     assert_int_equal(blockmap_data(map), tib * 4);
     assert_int_equal(blockmap_select(map, 0), tib * 10 >> 24);
     assert_int_equal(blockmap_select(map, 1), tib * 60 >> 24);
-    assert_int_equal(blockmap_run(map, tib * 60 >> 24), tib * 4 >> 24);
+    assert_int_equal(blockmap_run(map, tib * 60 >> 24, UINT64_MAX), tib * 4 >> 24);
     assert_int_equal(blockmap_allocated(map), (tib * 4 >> 24) + 1);
     blockmap_free(map);
     blockmap_free(fine);
@@ -162,11 +162,11 @@ static void damaged_maps_are_data_in_bounded_work(void **state)
     assert_int_equal(blockmap_build(&t->disk, 1 << 16, &map), 0);
     assert_true(t->maps < 60);
     assert_int_equal(blockmap_select(map, 0), gib >> 16);
-    assert_true(blockmap_run(map, gib >> 16) >= gib * 100 >> 16);
-    assert_true(blockmap_run(map, gib >> 16) <= gib * 201 >> 16);
+    assert_true(blockmap_run(map, gib >> 16, UINT64_MAX) >= gib * 100 >> 16);
+    assert_true(blockmap_run(map, gib >> 16, UINT64_MAX) <= gib * 201 >> 16);
     assert_false(blockmap_get(map, (gib * 401 >> 16) - 1));
-    assert_true(blockmap_run(map, gib * 401 >> 16) >= 1 << 4);
-    assert_true(blockmap_run(map, gib * 401 >> 16) <= 3 << 4);
+    assert_true(blockmap_run(map, gib * 401 >> 16, UINT64_MAX) >= 1 << 4);
+    assert_true(blockmap_run(map, gib * 401 >> 16, UINT64_MAX) <= 3 << 4);
     assert_true(blockmap_get(map, blockmap_blocks(map) - (gib >> 16))); /* the 4096 bytes of data */
     assert_int_equal(blockmap_data(map) / (UINT64_C(1) << 16),
                      blockmap_allocated(map) - 1); /* all but that block are whole */

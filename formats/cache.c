@@ -27,6 +27,7 @@ struct entry {
     struct entry *newer, *older; /* in the LRU list; only while READY and not held */
     unsigned holders;            /* includes waiters */
     enum entry_state state;
+    bool used_up; /* stands at the list's old end, and may go though the budget has room */
     int error; /* FAILED */
     struct shard *shard;
     uint8_t *bytes; /* == block.data */
@@ -91,6 +92,14 @@ static void lru_add_locked(struct shard *s, struct entry *e)
     s->newest = e;
 }
 
+static void lru_add_oldest_locked(struct shard *s, struct entry *e)
+{
+    e->newer = s->oldest;
+    e->older = NULL;
+    *(s->oldest ? &s->oldest->older : &s->newest) = e;
+    s->oldest = e;
+}
+
 static void table_remove_locked(struct shard *s, struct entry *e)
 {
     struct entry **p = bucket_of(s, key_hash(e->owner, e->id));
@@ -121,11 +130,14 @@ static void entry_free(struct cache *c, struct entry *e)
     free(e);
 }
 
-/* Takes the oldest block that nobody holds out of a shard; NULL when there is none. */
-static struct entry *evict(struct shard *s)
+/* Takes the oldest block that nobody holds out of a shard; NULL when there is none. With `used_up` only one
+ * of that size that is marked so. */
+static struct entry *evict(struct shard *s, size_t used_up)
 {
     pthread_mutex_lock(&s->lock);
     struct entry *e = s->oldest;
+    if (e && used_up && (!e->used_up || e->block.size != used_up))
+        e = NULL;
     if (e) {
         lru_remove_locked(s, e);
         table_remove_locked(s, e);
@@ -137,12 +149,13 @@ static struct entry *evict(struct shard *s)
 /* An entry with room for `size` bytes, after making room for it in the budget. No lock is held. */
 static struct entry *entry_obtain(struct cache *c, struct shard *own, size_t size)
 {
-    struct entry *spare = NULL;
+    /* Memory that was just read is still in the processor's caches. */
+    struct entry *spare = evict(own, size);
     unsigned start = (unsigned)(own - c->shard);
     for (unsigned i = 0; i < SHARDS; i++) {
         struct shard *s = &c->shard[(start + i) % SHARDS];
         while (atomic_load(&c->used) + (spare ? 0 : size) > c->budget) {
-            struct entry *e = evict(s);
+            struct entry *e = evict(s, 0);
             if (!e)
                 break;
             if (!spare && e->block.size == size)
@@ -161,6 +174,7 @@ static void insert_locked(struct shard *s, uint64_t hash, struct entry *e, uint6
     e->shard = s;
     e->state = ENTRY_LOADING;
     e->error = 0;
+    e->used_up = false;
     e->holders = 1;
     e->chain = *bucket_of(s, hash);
     *bucket_of(s, hash) = e;
@@ -174,7 +188,10 @@ static bool release_locked(struct shard *s, struct entry *e)
         return false;
     if (e->state == ENTRY_FAILED)
         return true;
-    lru_add_locked(s, e);
+    if (e->used_up)
+        lru_add_oldest_locked(s, e);
+    else
+        lru_add_locked(s, e);
     return false;
 }
 
@@ -183,6 +200,7 @@ static int wait_for_locked(struct cache *c, struct shard *s, struct entry *e, st
     if (e->state == ENTRY_READY && !e->holders)
         lru_remove_locked(s, e);
     e->holders++;
+    e->used_up = false;
     while (e->state == ENTRY_LOADING)
         pthread_cond_wait(&s->loaded, &s->lock);
     if (e->state == ENTRY_READY) {
@@ -247,15 +265,44 @@ int cache_get(struct cache *c, uint64_t owner, uint64_t id, size_t size, cache_l
     return load_into(c, s, fresh, load, ctx, ret);
 }
 
-void cache_put(struct cache *c, struct cache_block *block)
+static void put(struct cache *c, struct cache_block *block, bool used_up)
 {
     struct entry *e = (struct entry *)(void *)block;
     struct shard *s = e->shard;
     pthread_mutex_lock(&s->lock);
+    e->used_up = used_up;
     bool last = release_locked(s, e);
     pthread_mutex_unlock(&s->lock);
     if (last)
         entry_free(c, e);
+}
+
+void cache_put(struct cache *c, struct cache_block *block)
+{
+    put(c, block, false);
+}
+
+void cache_put_used(struct cache *c, struct cache_block *block)
+{
+    put(c, block, true);
+}
+
+struct cache_block *cache_peek(struct cache *c, uint64_t owner, uint64_t id)
+{
+    uint64_t hash = key_hash(owner, id);
+    struct shard *s = shard_of(c, hash);
+    pthread_mutex_lock(&s->lock);
+    struct entry *e = find_locked(s, hash, owner, id);
+    if (e && e->state != ENTRY_READY)
+        e = NULL;
+    if (e && !e->holders)
+        lru_remove_locked(s, e);
+    if (e) {
+        e->holders++;
+        e->used_up = false;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return e ? &e->block : NULL;
 }
 
 struct prefetch_job {
@@ -316,7 +363,7 @@ void cache_free(struct cache *c)
         return;
     for (unsigned i = 0; i < SHARDS; i++) {
         struct entry *e;
-        while ((e = evict(&c->shard[i])))
+        while ((e = evict(&c->shard[i], 0)))
             entry_free(c, e);
         pthread_mutex_destroy(&c->shard[i].lock);
         pthread_cond_destroy(&c->shard[i].loaded);

@@ -34,6 +34,11 @@ struct cache *cache_new(size_t budget_bytes, struct pool *pool);
 /* All blocks have been put, and the pool is gone. */
 void cache_free(struct cache *cache);
 
+/* cache_put() of a block that its only reader is through with: the first to be dropped or used again. */
+void cache_put_used(struct cache *c, struct cache_block *block);
+/* The block if it is there by now, else NULL: neither waits nor loads. */
+struct cache_block *cache_peek(struct cache *c, uint64_t owner, uint64_t id);
+
 /* A number that tells one user of caches from every other, also from one that is gone: what a closed image
  * left behind must never be found by the next. A user with several kinds of blocks takes one for each. Never
  * 0. */

@@ -244,6 +244,7 @@ int view_open(const struct view_format *format, const struct view_source *src, s
     if (!r) {
         v->format = format;
         v->disk = own.disk;
+        v->owner = cache_owner_new();
         v->survey = blockmap_ref(own.survey);
         r = view_make(v, &own, fault);
     }

@@ -70,6 +70,7 @@ struct view {
     struct disk *disk;       /* not owned */
     struct blockmap *survey; /* of the disk: where it is clear there are zeros, and the disk needn't be asked */
     struct layout layout;
+    uint64_t owner;     /* of its bytes, for whoever keeps them in a cache */
     uint64_t allocated; /* bytes that view_map calls DATA, for st_blocks; an upper bound where the disk's map
                            is damaged */
 };

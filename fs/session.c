@@ -380,11 +380,16 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 {
     (void)ino;
     struct handle *h = handle_of(fi);
+    struct loan loan;
+    size_t n = size < MAX_READ ? size : MAX_READ;
+    if (h->ops->lend && h->ops->lend(ferry_of(req), h, n, (uint64_t)off, &loan)) {
+        fuse_reply_iov(req, loan.part, (int)loan.n);
+        if (loan.done)
+            loan.done(&loan);
+        return;
+    }
     char *buf = read_buffer_get();
-    size_t n = 0;
-    int r = buf ? 0 : -ENOMEM;
-    if (!r)
-        r = h->ops->read(ferry_of(req), h, buf, size < MAX_READ ? size : MAX_READ, (uint64_t)off, &n);
+    int r = buf ? h->ops->read(ferry_of(req), h, buf, n, (uint64_t)off, &n) : -ENOMEM;
     if (r < 0)
         reply_error(req, r);
     else

@@ -2,21 +2,19 @@
 /* disks/: a directory for each disk with its views, info.json and map.json.
  *
  * Node ids: a is the disk's index, b what it is of the disk (see enum). Views are read past the page cache
- * unless `cached` is set; a reader in sequence is read ahead for, so that the other cores inflate what it
- * will ask next. */
+ * unless `cached` is set; stream.h reads ahead for whoever reads in sequence. */
 #include "ferry.h"
 #include "map.h"
+#include "stream.h"
 
 #include "../formats/checked.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FILE_INFO, FILE_MAP, FILE_VIEW }; /* FILE_VIEW + i: the i-th view */
-enum { READ_AHEAD = 4 << 20 }; /* bytes: a few dozen grains for the workers, and little of the cache */
 
 extern const struct toplevel disks_toplevel;
 static const struct tree_ops disks_ops, disk_dir_ops, disk_file_ops;
@@ -132,8 +130,7 @@ struct disk_handle {
     struct handle handle;
     uint64_t what;
     struct view *view;          /* FILE_VIEW */
-    atomic_uint_fast64_t next;  /* where a reader in sequence goes on */
-    atomic_uint_fast64_t ahead; /* up to where read-ahead was asked for */
+    struct stream stream;
     const struct text *text;    /* FILE_INFO */
     struct map_writer *map;     /* FILE_MAP */
 };
@@ -179,6 +176,7 @@ static int file_open(struct ferry *f, const struct node *n, struct handle **ret)
         struct ferry_disk *d;
         r = ferry_views(f, n->id.a, &d);
         h->view = r ? NULL : d->views[h->what - FILE_VIEW];
+        stream_init(&h->stream, h->view, f->cache);
         h->handle.direct = !f->options->cached;
         h->handle.keep_cache = true;
     }
@@ -195,23 +193,18 @@ static struct disk_handle *disk_handle_of(struct handle *h)
     return (struct disk_handle *)(void *)h;
 }
 
-/* Requests of one reader may arrive a little out of order; what is near the expected place counts as in
- * sequence. */
-static void read_ahead(struct disk_handle *h, uint64_t off, size_t len)
+/* What of [off, off+len) the view has. */
+static size_t within_view(const struct view *v, uint64_t off, size_t len)
 {
-    uint64_t expected = atomic_load_explicit(&h->next, memory_order_relaxed);
-    bool in_sequence = off && off <= expected + (1 << 20) && expected <= off + (1 << 20);
-    atomic_store_explicit(&h->next, off + len, memory_order_relaxed);
-    if (!in_sequence) {
-        atomic_store_explicit(&h->ahead, off + len, memory_order_relaxed);
-        return;
-    }
-    uint64_t from = max_u64(atomic_load_explicit(&h->ahead, memory_order_relaxed), off + len);
-    uint64_t to = off + len + READ_AHEAD;
-    if (to < from + READ_AHEAD / 4 || from >= h->view->layout.size)
-        return; /* enough is under way */
-    atomic_store_explicit(&h->ahead, to, memory_order_relaxed);
-    view_prefetch(h->view, from, to - from);
+    return off < v->layout.size ? (size_t)min_u64(len, v->layout.size - off) : 0;
+}
+
+static bool file_lend(struct ferry *f, struct handle *handle, size_t len, uint64_t off, struct loan *ret)
+{
+    (void)f;
+    struct disk_handle *h = disk_handle_of(handle);
+    size_t n = h->view ? within_view(h->view, off, len) : 0;
+    return n && stream_lend(&h->stream, off, n, ret);
 }
 
 static int file_read(struct ferry *f, struct handle *handle, void *buf, size_t len, uint64_t off,
@@ -223,9 +216,7 @@ static int file_read(struct ferry *f, struct handle *handle, void *buf, size_t l
         return text_read(h->text, buf, len, off, ret_len);
     if (h->map)
         return map_writer_read(h->map, buf, len, off, ret_len);
-    uint64_t size = h->view->layout.size;
-    size_t n = off < size ? (size_t)min_u64(len, size - off) : 0;
-    read_ahead(h, off, n);
+    size_t n = within_view(h->view, off, len);
     int r = n ? view_pread(h->view, buf, n, off) : 0;
     *ret_len = r ? 0 : n;
     return r;
@@ -253,6 +244,7 @@ static const struct tree_ops disk_file_ops = {
     .getattr = file_getattr,
     .open = file_open,
     .read = file_read,
+    .lend = file_lend,
     .map = file_map_extent,
     .release = file_release,
 };

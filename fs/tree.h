@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 
 struct ferry;
 struct node;
@@ -35,6 +36,15 @@ struct handle {
     struct handle *next, **link; /* session.c's list of open files */
 };
 
+/* An answer to a read that lies in memory of the tree's: sent from there, without a copy. */
+enum { LOAN_PARTS = 4 };
+struct loan {
+    unsigned n; /* parts, one after the other; their bytes are the answer */
+    struct iovec part[LOAN_PARTS];
+    void *held[LOAN_PARTS], *ctx;
+    void (*done)(struct loan *l); /* called when it was sent; NULL: nothing to do */
+};
+
 /* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory). */
 struct tree_ops {
     const char *name;
@@ -49,6 +59,8 @@ struct tree_ops {
     /* files */
     int (*open)(struct ferry *f, const struct node *n, struct handle **ret);
     int (*read)(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len);
+    /* Is asked before `read`: true, and the loan is the answer; false, and `read` is called. NULL: false. */
+    bool (*lend)(struct ferry *f, struct handle *h, size_t len, uint64_t off, struct loan *ret);
     /* DATA or HOLE at off (< size) */
     int (*map)(struct ferry *f, struct handle *h, uint64_t off, struct extent *ret);
     void (*release)(struct ferry *f, struct handle *h);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "stream.h"
+
+#include "../formats/checked.h"
+
+#include <stdatomic.h>
+
+enum {
+    CHUNK = 512 << 10,     /* small enough to stay in a core's cache until it was sent */
+    WINDOW_MIN = 1 << 20,  /* for the first read in sequence */
+    WINDOW_MAX = 4 << 20,  /* enough for as many workers as there are, and little of the cache */
+    NEAR = 1 << 20,        /* requests of one reader arrive a little out of order */
+    SKIP_MAX = 1 << 30,    /* how far behind a hole the next data is looked for in one go */
+    ZEROS = 1 << 20,       /* the largest request of the kernel */
+};
+
+/* Never written, so all of it is one page, the kernel's own. */
+static const uint8_t zeros[ZEROS] __attribute__((aligned(4096)));
+
+void stream_init(struct stream *s, struct view *view, struct cache *cache)
+{
+    *s = (struct stream){ .view = view, .cache = cache };
+}
+
+static uint64_t get(_Atomic uint64_t *p)
+{
+    return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+static void set(_Atomic uint64_t *p, uint64_t value)
+{
+    atomic_store_explicit(p, value, memory_order_relaxed);
+}
+
+/* ---- chunks ---- */
+
+static int load_chunk(void *ctx, uint64_t id, void *buf, size_t size)
+{
+    struct view *v = ctx;
+    uint64_t off = id * CHUNK;
+    size_t n = (size_t)min_u64(size, v->layout.size - off);
+    return view_pread(v, buf, n, off);
+}
+
+/* Of a chunk that was read to its end the reader wants no more. */
+static void put_chunks(struct loan *l)
+{
+    for (unsigned i = 0; i < l->n; i++) {
+        struct cache_block *b = l->held[i];
+        const uint8_t *end = (const uint8_t *)l->part[i].iov_base + l->part[i].iov_len;
+        if (end == b->data + b->size)
+            cache_put_used(l->ctx, b);
+        else
+            cache_put(l->ctx, b);
+    }
+}
+
+/* The bytes at `off` of one chunk, as the next part of the loan. */
+static bool lend_part(struct stream *s, uint64_t off, size_t len, struct loan *l)
+{
+    struct cache_block *b;
+    if (l->n == LOAN_PARTS ||
+        cache_get(s->cache, s->view->owner, off / CHUNK, CHUNK, load_chunk, s->view, &b) < 0)
+        return false;
+    l->held[l->n] = b;
+    l->part[l->n++] = (struct iovec){ (void *)(size_t)(b->data + off % CHUNK), len };
+    return true;
+}
+
+/* A chunk that can't be made has damage somewhere: false, and the reader gets what of his range is right. */
+static bool lend_chunks(struct stream *s, uint64_t off, size_t len, struct loan *l)
+{
+    *l = (struct loan){ .done = put_chunks, .ctx = s->cache };
+    while (len) {
+        size_t n = (size_t)min_u64(len, CHUNK - off % CHUNK);
+        if (!lend_part(s, off, n, l)) {
+            put_chunks(l);
+            return false;
+        }
+        off += n;
+        len -= n;
+    }
+    return true;
+}
+
+/* ---- read-ahead ---- */
+
+/* Asks for the chunks of the next `window` bytes that aren't zeros. */
+static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
+{
+    uint64_t size = s->view->layout.size, at = max_u64(get(&s->ahead), round_up(from, CHUNK));
+    if (at > from + window + SKIP_MAX || at < from)
+        at = from; /* the reader went elsewhere */
+    uint64_t limit = from + min_u64(window + SKIP_MAX, size - from);
+    for (uint64_t asked = at - from < window ? at - from : window; asked < window && at < limit; asked += CHUNK) {
+        at = view_skip_zeros(s->view, at, limit);
+        if (at >= limit)
+            break;
+        cache_prefetch(s->cache, s->view->owner, at / CHUNK, CHUNK, load_chunk, s->view);
+        at = (at / CHUNK + 1) * CHUNK;
+    }
+    set(&s->ahead, at);
+}
+
+/* Is `off` where a reader in sequence would go on: at once, or behind the zeros that he passed over? */
+static bool goes_on(const struct stream *s, uint64_t next, uint64_t off)
+{
+    if (off <= next + NEAR && next <= off + NEAR)
+        return true;
+    return off > next && off - next <= SKIP_MAX && view_skip_zeros(s->view, next, off) / CHUNK >= off / CHUNK;
+}
+
+/* Follows the reader; true when he reads in sequence. */
+static bool follow(struct stream *s, uint64_t off, size_t len)
+{
+    uint64_t window = get(&s->window);
+    bool in_sequence = goes_on(s, get(&s->next), off);
+    set(&s->next, off + len);
+    if (!in_sequence) {
+        set(&s->window, 0);
+        return false;
+    }
+    window = window ? min_u64(window * 2, WINDOW_MAX) : WINDOW_MIN;
+    set(&s->window, window);
+    read_ahead(s, off + len, window);
+    return true;
+}
+
+bool stream_lend(struct stream *s, uint64_t off, size_t len, struct loan *ret)
+{
+    bool in_sequence = off && follow(s, off, len);
+    if (!off)
+        set(&s->next, len);
+    if (len <= ZEROS && view_skip_zeros(s->view, off, off + len) == off + len) {
+        *ret = (struct loan){ .n = 1, .part = { { (void *)(size_t)zeros, len } } };
+        return true;
+    }
+    return in_sequence && lend_chunks(s, off, len, ret);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_STREAM_H
+#define FERRYFS_STREAM_H
+/* Reading a view in sequence. Whoever copies a view asks for 128 KiB, waits, writes them, and asks for the
+ * next; a stream uses that time: workers make the view's next chunks in the shared cache, and the answer is
+ * lent from there, so that the thread that answers neither reads, inflates nor copies.
+ *
+ * Zeros need no chunk: they are lent from one page of them, and read-ahead passes over them, since whoever
+ * copies does too (SEEK_DATA).
+ *
+ * One stream for each open file, all calls from any thread at once. Two streams of one view share what was
+ * made. Memory is the cache's. */
+#include "tree.h"
+
+#include "../formats/cache.h"
+#include "../formats/view.h"
+
+struct stream {
+    struct view *view;
+    struct cache *cache;
+    /* Hints only, so that threads may overwrite each other's: a wrong one costs time, never bytes. */
+    _Atomic uint64_t next;   /* where a reader in sequence goes on */
+    _Atomic uint64_t ahead;  /* up to where chunks were asked for */
+    _Atomic uint64_t window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
+};
+
+/* Nothing to free. `view` and `cache` outlive it. */
+void stream_init(struct stream *s, struct view *view, struct cache *cache);
+
+/* Notes that [off, off+len) of the view is asked for, and lends it if it can without delay of others: zeros,
+ * or chunks of a reader in sequence. True: *ret is filled in. False: the caller reads it by view_pread(). */
+bool stream_lend(struct stream *s, uint64_t off, size_t len, struct loan *ret);
+#endif

@@ -59,6 +59,7 @@ static int map_file(struct qcow2 *q, uint64_t host, struct extent *e)
     if (r < 0)
         return read_error(r);
     e->length = under.length;
+    e->effort += under.effort;
     if (under.kind != EXTENT_DATA)
         e->kind = EXTENT_ZERO;
     return 0;
@@ -83,9 +84,9 @@ static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uin
     if (r < 0)
         return read_error(r);
     enum qcow2_kind kind = qcow2_cluster_at(&q->h, &first, within, &end);
-    uint64_t length = end - within;
+    uint64_t length = end - within, i = 1;
     last = first;
-    for (uint64_t i = 1; i < l2->n && length < len && end == size; i++) {
+    for (; i < l2->n && length < len && end == size; i++) {
         /* a damaged entry ends the run; who asks there gets the error */
         if (qcow2_l2_cluster(&q->table, l2, i, &next) < 0 ||
             !goes_on(kind, &last, &next, qcow2_cluster_at(&q->h, &next, 0, &next_end), size))
@@ -93,7 +94,9 @@ static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uin
         length += end = next_end;
         last = next;
     }
-    *ret = (struct extent){ .length = min_u64(length, len), .kind = EXTENT_DATA };
+    *ret = (struct extent){ .length = min_u64(length, len),
+                            .kind = EXTENT_DATA,
+                            .effort = (unsigned)(i / EFFORT_ENTRIES) };
     if (kind == QCOW2_UNALLOCATED)
         ret->kind = EXTENT_HOLE;
     else if (kind == QCOW2_ZERO)

@@ -141,8 +141,7 @@ static uint64_t absent_until(const struct sparse *s, uint64_t gt)
 }
 
 /* The run of grains of one kind that begins at grain g and ends in its table, before `until`. */
-static int map_table(struct sparse *s, uint64_t g, uint64_t until, enum extent_kind *ret_kind,
-                     uint64_t *ret_end)
+static int map_table(struct sparse *s, uint64_t g, uint64_t until, struct extent *ret, uint64_t *ret_end)
 {
     uint64_t gt = g / s->h.gtes_per_gt, first = gt * s->h.gtes_per_gt;
     uint64_t last = min_u64(first + gt_entries(s, gt), until);
@@ -150,12 +149,14 @@ static int map_table(struct sparse *s, uint64_t g, uint64_t until, enum extent_k
     int r = get_gt(s, gt, &b);
     if (r < 0)
         return r;
-    r = classify(s, g, gte_of(b, g - first), ret_kind);
-    enum extent_kind kind = *ret_kind;
+    r = classify(s, g, gte_of(b, g - first), &ret->kind);
+    enum extent_kind kind = ret->kind;
+    uint64_t start = g;
     for (g++; !r && g < last; g++)
-        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != *ret_kind)
+        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
             break;
     cache_put(s->cache, b);
+    ret->effort = (unsigned)((g - start) / EFFORT_ENTRIES);
     *ret_end = g;
     return r;
 }
@@ -170,7 +171,7 @@ static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent 
         int r = 0;
         if (!s->gd[gt])
             end = absent_until(s, gt);
-        else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e.kind, &end)))
+        else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e, &end)))
             end *= s->grain;
         if (r < 0)
             return r;

@@ -578,6 +578,37 @@ static int check_tables(const struct sparse *s, struct fault *fault)
     return r < 0 ? r : check_last_packed(s, &last, fault);
 }
 
+/* Refuses if one of the `n` entries at `at` isn't 0. What lies outside the file is none. */
+static int want_no_entries(const struct sparse *s, uint64_t at, uint64_t n, struct fault *fault)
+{
+    for (uint64_t end = at + n * ENTRY; at < end; at += ENTRY) {
+        static const uint8_t none[ENTRY];
+        uint8_t entry[ENTRY];
+        if (file_pread(s->file, entry, ENTRY, at) < 0)
+            return 0;
+        if (memcmp(entry, none, ENTRY) != 0)
+            return fault_at(fault, -EUCLEAN, s->file->name, at,
+                            "damaged: its tables have grains behind the end that its header states");
+    }
+    return 0;
+}
+
+/* Where the descriptor's line is longer than the header's capacity, the tail is a hole, unless the tables
+ * know of grains there: then the header is damaged, and zeros would stand for them. The directory is looked
+ * at up to the end of its sector only, since what follows may be a table. */
+static int check_tail(const struct sparse *s, struct fault *fault)
+{
+    enum { PER_SECTOR = VMDK_SECTOR / ENTRY };
+    uint64_t grains = div_up(s->disk.size, s->grain), gts = div_up(grains, s->h.gtes_per_gt);
+    uint64_t gd_end = min_u64(gts, round_up(s->n_gts, PER_SECTOR));
+    int r = want_no_entries(s, s->h.gd_sector * VMDK_SECTOR + s->n_gts * ENTRY, gd_end - s->n_gts, fault);
+    uint64_t gt = s->n_gts - 1, used = gt_entries(s, gt);
+    uint64_t end = min_u64(s->h.gtes_per_gt, grains - gt * s->h.gtes_per_gt);
+    if (!r && s->gd[gt])
+        r = want_no_entries(s, (uint64_t)s->gd[gt] * VMDK_SECTOR + used * ENTRY, end - used, fault);
+    return r;
+}
+
 /* Fills in what follows from the header; refuses tables larger than we keep. */
 static int derive_sizes(struct sparse *s, uint64_t sectors, struct notes *notes, struct fault *fault)
 {
@@ -634,6 +665,8 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
         r = load_gd(s, &ctx->info->notes, fault);
     if (!r)
         r = check_tables(s, fault);
+    if (!r && s->disk.size > s->capacity)
+        r = check_tail(s, fault);
     if (r < 0)
         return r;
     tell_info(s, ctx->info);

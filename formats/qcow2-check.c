@@ -2,7 +2,8 @@
 /* Finding a damaged or truncated image before anybody copies from it.
  *
  *     L1 table          always, all of it: at most 32 MiB
- *     L2 tables         when they are at most WALK_BYTES together (128 GiB of guest in clusters of 64 KiB)
+ *     L2 tables         when they are at most WALK_BYTES together (128 GiB of guest in clusters of 64 KiB);
+ *                       of each snapshot, SNAPSHOT_WALK_BYTES
  *     refcounts         only those of clusters past the end of the file. There should be none: they tell of a
  *                       file that lost its end, and then the L2 tables are walked too, up to LOST_BYTES
  *
@@ -21,6 +22,7 @@
 
 enum {
     WALK_BYTES = 16 << 20, /* some ten milliseconds, from a file that isn't in the page cache */
+    SNAPSHOT_WALK_BYTES = 2 << 20,
     LOST_BYTES =
         512 << 20, /* a second; 4 TiB of guest. Behind that, what is missing is EIO when it is read */
     DISTINCT_MAX = 1 << 20, /* L2 tables that are compared: 512 TiB of guest in clusters of 64 KiB */
@@ -211,4 +213,11 @@ int qcow2_check(struct qcow2_table *t, struct file *data, struct notes *notes, s
         notes_add(notes, "the refcounts speak of clusters past the end of the file; all that the disk needs "
                          "is there");
     return r;
+}
+
+int qcow2_check_snapshot(struct qcow2_table *t, struct file *data, struct fault *fault)
+{
+    uint64_t tables = 0;
+    int r = check_l1(t, &tables, fault);
+    return r < 0 || tables * t->h->cluster_size > SNAPSHOT_WALK_BYTES ? r : check_l2(t, data, fault);
 }

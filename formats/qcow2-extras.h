@@ -10,7 +10,7 @@
 /* What opens a snapshot; belongs to the entry of info->snapshots with the same index. */
 struct qcow2_snapshot {
     uint64_t l1_offset;  /* of its L1 table, cluster aligned when the snapshot may be shown */
-    uint64_t l1_entries; /* may be fewer than its disk needs: what is missing is unallocated */
+    uint64_t l1_entries; /* and at least what its disk needs */
     uint64_t size;       /* of its disk, bytes */
 };
 

@@ -92,7 +92,7 @@ static void judge(const struct snapshots_reader *r, const struct qcow2_snapshot 
                   char *why, size_t size)
 {
     const struct qcow2_header *h = r->h;
-    uint64_t needed = div_up(p->size, qcow2_l1_coverage(h)), used = min_u64(needed, p->l1_entries);
+    uint64_t needed = div_up(p->size, qcow2_l1_coverage(h));
     *why = 0;
     if (h->data_file)
         snprintf(why, size, "the data lies in a data file, which doesn't keep that of snapshots");
@@ -101,15 +101,15 @@ static void judge(const struct snapshots_reader *r, const struct qcow2_snapshot 
     else if (p->l1_entries * 8 > MAX_L1_BYTES)
         snprintf(why, size, "an L1 table of %llu entries is larger than QEMU would make one",
                  (unsigned long long)p->l1_entries);
-    else if (p->l1_offset % h->cluster_size || (used && !p->l1_offset))
+    else if (p->l1_entries < needed)
+        snprintf(why, size, "its L1 table of %llu entries is too small for its disk of %llu bytes",
+                 (unsigned long long)p->l1_entries, (unsigned long long)p->size);
+    else if (p->l1_offset % h->cluster_size || (needed && !p->l1_offset))
         snprintf(why, size, "its L1 table lies at an impossible place, byte %llu",
                  (unsigned long long)p->l1_offset);
-    else if (!range_inside(p->l1_offset, used * 8, r->file->size))
+    else if (!range_inside(p->l1_offset, needed * 8, r->file->size))
         snprintf(why, size, "the file ends before the end of its L1 table at byte %llu",
                  (unsigned long long)p->l1_offset);
-    else if (p->size > INT64_MAX)
-        snprintf(why, size, "its disk of %llu bytes is larger than a file can be",
-                 (unsigned long long)p->size);
 }
 
 static void fill(const struct snapshots_reader *r, const struct entry *e, struct image_snapshot *s,

@@ -44,7 +44,8 @@ same_states() {
     qemu-img convert -f qcow2 -O raw "$1" state.raw
     views_hold "$disk" state.raw
     is "the snapshots of $1" "$(ls "$disk/snapshots")" "$(qemu-img snapshot -l "$1" | awk 'NR > 2 { print $2 }' | sort)"
-    for name in $(ls "$disk/snapshots"); do
+    for name in "$disk"/snapshots/*; do
+        name=${name##*/}
         "$2" "$1" "$name"
         views_hold "$disk/snapshots/$name" state.raw
         is "the size of $name" "$(stat -c %s "$disk/snapshots/$name/disk.raw")" "$(stat -c %s state.raw)"

@@ -89,7 +89,7 @@ for file in "$disk"/{,snapshots/one/,snapshots/two/}{disk.raw,disk.vhdx,disk-fix
 done
 sleep 1
 check "others are answered while many wait" timeout 20 ls -lR "$mnt"
-check "reads too" timeout 20 head -c 100M "$disk/disk.raw"
+check "reads too" timeout 20 dd if="$disk/disk.raw" of=/dev/null bs=1M count=20
 check "map.json too" timeout 20 cat "$disk/map.json"
 kill "${readers[@]}" 2>/dev/null
 wait "${readers[@]}" 2>/dev/null

@@ -83,6 +83,21 @@ qemu-img snapshot -c large resized.qcow2
 qemu-img resize -q --shrink resized.qcow2 2M
 same_states resized.qcow2 gone_back
 
+# ---- a snapshot of a running guest: its memory lies behind the disk, and isn't shown ----
+if command -v qemu-system-x86_64 >/dev/null; then
+    qemu-img create -q -f qcow2 running.qcow2 8M
+    qio 'write -P 5 0 8M' running.qcow2
+    printf 'savevm live\nquit\n' | timeout 60 qemu-system-x86_64 -accel tcg -display none -m 16 -S -monitor stdio -nodefaults \
+        -drive file=running.qcow2,if=none,id=d -device virtio-blk-pci,drive=d >"$out" 2>&1
+    qio 'write -P 6 1M 8k' running.qcow2
+    mount_ok running.qcow2
+    is "the size of its memory" "$(json "$disk/info.json" '.snapshots[0].vm_state_size')" \
+        "$(qemu-img info --output=json running.qcow2 | jq '.snapshots[0]."vm-state-size"')"
+    check "there is some" test "$(json "$disk/info.json" '.snapshots[0].vm_state_size')" -gt 1000
+    unmount
+    same_states running.qcow2 converted
+fi
+
 # ---- a backing file with snapshots of its own: only the top's are shown ----
 qemu-img create -q -f qcow2 -b resized.qcow2 -F qcow2 over.qcow2
 mount_ok over.qcow2

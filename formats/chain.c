@@ -111,3 +111,8 @@ int chain_new(struct disk **layers, size_t n, struct disk **ret)
     *ret = &c->disk;
     return 0;
 }
+
+struct disk *chain_layer(const struct disk *chain, size_t i)
+{
+    return ((const struct chain *)(const void *)chain)->layer[i];
+}

@@ -4,6 +4,7 @@
 #include "../formats/checked.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 
 enum {
     CHUNK = 512 << 10,     /* small enough to stay in a core's cache until it was sent */
@@ -17,9 +18,22 @@ enum {
 /* Never written, so all of it is one page, the kernel's own. */
 static const uint8_t zeros[ZEROS] __attribute__((aligned(4096)));
 
-void stream_init(struct stream *s, struct view *view, struct cache *cache)
+void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool)
 {
-    *s = (struct stream){ .view = view, .cache = cache };
+    *s = (struct stream){ .view = view, .cache = cache, .pool = pool };
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->idle, NULL);
+}
+
+void stream_done(struct stream *s)
+{
+    s->closing = true;
+    pthread_mutex_lock(&s->lock);
+    while (s->jobs)
+        pthread_cond_wait(&s->idle, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->idle);
 }
 
 static uint64_t get(_Atomic uint64_t *p)
@@ -85,6 +99,44 @@ static bool lend_chunks(struct stream *s, uint64_t off, size_t len, struct loan 
 
 /* ---- read-ahead ---- */
 
+struct chunk_job {
+    struct stream *stream;
+    uint64_t chunk;
+};
+
+/* The last thing that it does with the stream is to let go of the lock. */
+static void end_job(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!--s->jobs)
+        pthread_cond_broadcast(&s->idle);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void make_chunk(void *arg)
+{
+    const struct chunk_job *job = arg;
+    struct stream *s = job->stream;
+    struct cache_block *b;
+    if (!s->closing &&
+        cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0)
+        cache_put(s->cache, b);
+    end_job(s);
+}
+
+static void ask_for_chunk(struct stream *s, uint64_t chunk)
+{
+    struct chunk_job *job = malloc(sizeof *job);
+    if (!job)
+        return;
+    *job = (struct chunk_job){ s, chunk };
+    pthread_mutex_lock(&s->lock);
+    s->jobs++;
+    pthread_mutex_unlock(&s->lock);
+    if (!pool_submit(s->pool, make_chunk, job))
+        end_job(s);
+}
+
 /* Asks for the chunks of the next `window` bytes that aren't zeros. */
 static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
 {
@@ -96,7 +148,7 @@ static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
         at = view_skip_zeros(s->view, at, limit);
         if (at >= limit)
             break;
-        cache_prefetch(s->cache, s->view->owner, at / CHUNK, CHUNK, load_chunk, s->view);
+        ask_for_chunk(s, at / CHUNK);
         at = (at / CHUNK + 1) * CHUNK;
     }
     set(&s->ahead, at);

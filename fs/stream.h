@@ -15,17 +15,26 @@
 #include "../formats/cache.h"
 #include "../formats/view.h"
 
+#include <pthread.h>
+
 struct stream {
     struct view *view;
     struct cache *cache;
+    struct pool *pool;
+    pthread_mutex_t lock; /* protects `jobs` */
+    pthread_cond_t idle;
+    unsigned jobs;        /* of read-ahead, under way or waiting for a worker */
+    _Atomic bool closing; /* they needn't do anything any more */
     /* Hints only, so that threads may overwrite each other's: a wrong one costs time, never bytes. */
     _Atomic uint64_t next;   /* where a reader in sequence goes on */
     _Atomic uint64_t ahead;  /* up to where chunks were asked for */
     _Atomic uint64_t window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
 };
 
-/* Nothing to free. `view` and `cache` outlive it. */
-void stream_init(struct stream *s, struct view *view, struct cache *cache);
+/* `view` is used until stream_done(); `cache` and `pool` outlive it. */
+void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool);
+/* Waits for the read-ahead that is under way, a matter of milliseconds. */
+void stream_done(struct stream *s);
 
 /* Notes that [off, off+len) of the view is asked for, and lends it if it can without delay of others: zeros,
  * or chunks of a reader in sequence. True: *ret is filled in. False: the caller reads it by view_pread(). */

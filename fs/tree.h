@@ -45,6 +45,14 @@ struct loan {
     void (*done)(struct loan *l); /* called when it was sent; NULL: nothing to do */
 };
 
+/* Whoever waits for an open that takes long. */
+struct tree_later {
+    /* Called exactly once, from any thread, with no lock held: 0 and the handle, or -errno. */
+    void (*done)(struct tree_later *l, int r, struct handle *h);
+    /* Was the caller interrupted? Then -EINTR is to be answered soon. */
+    bool (*given_up)(struct tree_later *l);
+};
+
 /* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory). */
 struct tree_ops {
     const char *name;
@@ -58,6 +66,8 @@ struct tree_ops {
     int (*readlink)(struct ferry *f, const struct node *n, char *buf, size_t size);
     /* files */
     int (*open)(struct ferry *f, const struct node *n, struct handle **ret);
+    /* Instead of `open`, where that takes long: it doesn't wait, and l->done is called then or later. */
+    void (*open_later)(struct ferry *f, const struct node *n, struct tree_later *l);
     int (*read)(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len);
     /* Is asked before `read`: true, and the loan is the answer; false, and `read` is called. NULL: false. */
     bool (*lend)(struct ferry *f, struct handle *h, size_t len, uint64_t off, struct loan *ret);

@@ -64,7 +64,7 @@ static const struct nettle_hash *find_hash(const char *algorithm)
         const struct nettle_hash *hash;
     } t[] = {
         { { "MD5", "MD5", "MD5" }, &nettle_md5 },
-        { { "SHA1", "SHA-1", "SHA" }, &nettle_sha1 },
+        { { "SHA1", "SHA-1", "SHA1" }, &nettle_sha1 },
         { { "SHA224", "SHA-224", "SHA2-224" }, &nettle_sha224 },
         { { "SHA256", "SHA-256", "SHA2-256" }, &nettle_sha256 },
         { { "SHA384", "SHA-384", "SHA2-384" }, &nettle_sha384 },

@@ -67,6 +67,8 @@ static bool has_suffix(const char *name, const char *suffix)
     size_t n = strlen(name), s = strlen(suffix);
     if (n && name[n - 1] == ')') /* "web01.ova(disk1.vmdk)" */
         n--;
+    if (n > 3 && !strncasecmp(name + n - 3, ".gz", 3)) /* it was read through file-gzip.c */
+        n -= 3;
     return n > s && !strncasecmp(name + n - s, suffix, s);
 }
 

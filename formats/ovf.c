@@ -239,7 +239,8 @@ static int read_files(struct ovf *o, const xmlNode *envelope, const char *name, 
             free(f->compression);
             f->compression = NULL;
         }
-        _cleanup_free_ char *chunk = ovf_attribute(n, "chunkSize");
+        _cleanup_free_ char *chunk = ovf_attribute(n, "chunkSize"), *size = ovf_attribute(n, "size");
+        ovf_decimal(size, &f->size);
         if (chunk && !ovf_decimal(chunk, &f->chunk_size))
             notes_add(&o->notes, "the chunkSize \"%.64s\" of the File %s is no number", chunk, f->href);
     }

@@ -23,6 +23,7 @@ struct ovf_file {
     char *id, *href;     /* owned; id may be NULL, href is "" where it is missing */
     char *compression;   /* owned: "gzip", ...; NULL: stored as it is */
     uint64_t chunk_size; /* bytes; 0: in one piece */
+    uint64_t size;       /* bytes as it is stored; 0: not stated; often wrong */
 };
 
 struct ovf_disk {

@@ -23,6 +23,8 @@ struct vm_builder {
     struct fault *fault;
     struct vm *vm;
     struct vm_source *source; /* the one at work */
+    /* what OVF packages have taken of the limits in vm-ovf-file.c */
+    size_t n_chunks, n_gzips, gzip_memory;
 };
 
 /* A new last disk, empty; valid until the next call. NULL: no memory, with a fault. `name` is copied. */

@@ -265,6 +265,21 @@ static void close_sources(struct vm_source *s)
     }
 }
 
+static void close_packages(struct vm *vm)
+{
+    for (size_t i = 0; i < vm->n_packages; i++) {
+        struct vm_package *p = &vm->packages[i];
+        file_unref(p->ovf);
+        file_unref(p->manifest);
+        file_unref(p->certificate);
+        for (size_t k = 0; k < p->n_references; k++)
+            free(p->references[k].name);
+        free(p->references);
+        free(p->ovf_name);
+    }
+    free(vm->packages);
+}
+
 void vm_close(struct vm *vm)
 {
     if (!vm)
@@ -280,6 +295,7 @@ void vm_close(struct vm *vm)
         free(vm->nics[i].network);
         free(vm->nics[i].mac);
     }
+    close_packages(vm);
     close_sources(vm->private);
     notes_done(&vm->notes);
     free(vm->disks);

@@ -22,6 +22,21 @@ struct vm_nic {
     char *type, *network, *mac; /* owned, may be NULL */
 };
 
+/* A file that an OVF refers to. */
+struct vm_reference {
+    char *name;   /* owned: relative to the descriptor */
+    bool chunked; /* it may be there in chunks: NAME.000000000, ... */
+};
+
+/* An OVF package with a manifest. What that names is opened by file_open_ref() on it. All owned. */
+struct vm_package {
+    struct file *ovf, *manifest;
+    struct file *certificate; /* NULL: there is none */
+    char *ovf_name;           /* in its own directory */
+    struct vm_reference *references;
+    size_t n_references;
+};
+
 struct vm {
     char *name;          /* owned: of the description, else of the source without its suffix */
     char *kind;          /* owned: "ova", "ovf", "disks" */
@@ -34,6 +49,8 @@ struct vm {
     size_t n_nics;
     struct vm_disk *disks; /* owned: disk0, disk1, ... */
     size_t n_disks;
+    struct vm_package *packages; /* owned */
+    size_t n_packages;
     struct notes notes; /* warnings */
     void *private;      /* the archives and trust lists that the disks stand on */
 };

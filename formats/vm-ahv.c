@@ -75,7 +75,13 @@ static int add_vdisk(struct vm_builder *b, const char *dir, const char *name)
     return r < 0 ? vm_settle_disk(b, r, NULL, &why) : vm_open_disk(b, f);
 }
 
-int vm_add_vdisks(struct vm_builder *b, const char *dir, const struct vm_listing *l)
+/* As ls(1) has them; numbers in a UUID mean nothing. */
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int vm_add_vdisks(struct vm_builder *b, const char *dir, struct vm_listing *l)
 {
     size_t n = 0;
     for (size_t i = 0; i < l->n; i++)
@@ -86,6 +92,7 @@ int vm_add_vdisks(struct vm_builder *b, const char *dir, const struct vm_listing
         fault_in(b->fault, -EFBIG, dir, "holds %zu vdisks, more than the %d of one machine", n, MAX_VDISKS);
         return fault_hint(b->fault, -EFBIG, "name the vdisks of one machine, in their order");
     }
+    qsort(l->names, l->n, sizeof *l->names, by_bytes);
     for (size_t i = 0; i < l->n; i++) {
         int r = vm_is_vdisk_name(l->names[i]) ? add_vdisk(b, dir, l->names[i]) : 0;
         if (r < 0)

@@ -412,7 +412,7 @@ static int refuse_ambiguous(struct vm_builder *b, const struct candidates *c)
 }
 
 /* No image was found: raw ones are recognised by nothing, but a vdisk's name is telling. */
-static int add_copied_vdisks(struct vm_builder *b, const struct vm_listing *l)
+static int add_copied_vdisks(struct vm_builder *b, struct vm_listing *l)
 {
     for (size_t i = 0; i < l->n; i++)
         if (vm_is_vdisk_name(l->names[i]))
@@ -421,7 +421,7 @@ static int add_copied_vdisks(struct vm_builder *b, const struct vm_listing *l)
                     "holds no virtual machine: neither an .ovf or .vmx nor a disk image");
 }
 
-static int add_images(struct vm_builder *b, const struct vm_listing *l)
+static int add_images(struct vm_builder *b, struct vm_listing *l)
 {
     struct candidates candidates = { 0 };
     _cleanup_(candidates_donep) struct candidates *c = &candidates;
@@ -450,7 +450,7 @@ static int add_images(struct vm_builder *b, const struct vm_listing *l)
     return 0;
 }
 
-static int add_listed(struct vm_builder *b, const struct vm_listing *l)
+static int add_listed(struct vm_builder *b, struct vm_listing *l)
 {
     size_t n = 0;
     _cleanup_(file_unrefp) struct file *vmx = NULL;

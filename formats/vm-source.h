@@ -80,8 +80,8 @@ bool vm_is_vdisk_name(const char *name);
 /* The directory in which AHV keeps its vdisks, if the SOURCE is one, or a container that has one; the
  * caller's. NULL: it isn't, or there is no memory. */
 char *vm_vdisk_directory(const char *source);
-/* Each vdisk in the directory as a disk, by name. */
-int vm_add_vdisks(struct vm_builder *b, const char *dir, const struct vm_listing *l);
+/* Each vdisk in the directory as a disk, by name. Sorts the listing. */
+int vm_add_vdisks(struct vm_builder *b, const char *dir, struct vm_listing *l);
 
 /* A disk of zeros, for those that the description gives no file. `capacity` is a multiple of 512. */
 int vm_blank_image(const char *name, uint64_t capacity, struct image **ret);

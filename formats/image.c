@@ -96,12 +96,14 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
     return fault_hint(fault, -EUCLEAN, "%s", insist);
 }
 
-/* Suffixes of containers that have no driver yet. */
+/* Suffixes of machines, which vm.c would have found by their content. */
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
         { ".ova", "OVA" },
         { ".ovf", "OVF" },
+        { ".vmx", "VMX" },
+        { ".vmtx", "VMX" },
     };
     for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
         if (has_suffix(name, suffix[i][0]))

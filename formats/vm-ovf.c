@@ -151,8 +151,10 @@ static void take_description(struct vm *vm, struct ovf *o)
         vm->firmware = TAKE_PTR(o->firmware);
     if (!vm->os_type)
         vm->os_type = TAKE_PTR(o->os_type);
-    if (!vm->cpus)
+    if (!vm->cpus) {
         vm->cpus = o->cpus;
+        vm->cores = o->cores;
+    }
     if (!vm->memory)
         vm->memory = o->memory;
     for (size_t i = 0; i < o->notes.n; i++)
@@ -188,6 +190,10 @@ static int add_parsed(struct vm_builder *b, struct file *file, struct ovf *o, co
     r = take_nics(b, o);
     struct ovf_package package = { .b = b, .ovf = file, .o = o };
     _cleanup_(ovf_package_donep) struct ovf_package *p = &package;
+    for (size_t i = 0; !r && i < o->n_controllers; i++)
+        r = vm_add_controller(b, o->controllers[i].kind, o->controllers[i].subtype, o->controllers[i].bus);
+    if (!r && o->boot_order)
+        r = vm_add_boot_order(b, o->boot_order);
     for (size_t i = 0; !r && i < o->n_drives; i++)
         r = add_drive(p, &o->drives[i]);
     if (!r)

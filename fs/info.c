@@ -73,7 +73,8 @@ static json_t *layer_json(const struct layer_info *l)
     return o;
 }
 
-static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
+/* What the machine's description says of a disk, and whether it is there. */
+static void set_place(json_t *o, const struct vm_disk *d, size_t i)
 {
     char name[32], why[1024];
     snprintf(name, sizeof name, "disk%zu", i);
@@ -90,6 +91,16 @@ static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
         set_number(o, "bus", (uint64_t)d->bus);
     if (d->unit >= 0)
         set_number(o, "unit", (uint64_t)d->unit);
+    if (d->capacity)
+        set_number(o, "capacity", d->capacity);
+    set_text(o, "mode", d->mode);
+    set_text(o, "sharing", d->sharing);
+    set_text(o, "device_type", d->device_type);
+}
+
+static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
+{
+    set_place(o, d, i);
     if (!d->image)
         return;
     set_number(o, "size", d->image->disk->size);
@@ -181,6 +192,40 @@ static json_t *system_json(const struct guest *g, const struct guest_system *s, 
     return o;
 }
 
+/* As the description has it: what is in each disk stands in "disks". */
+static json_t *vm_disks_json(const struct vm *vm)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < vm->n_disks; i++) {
+        json_t *o = json_object();
+        set_number(o, "index", i);
+        set_place(o, &vm->disks[i], i);
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
+static json_t *controllers_json(const struct vm *vm)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < vm->n_controllers; i++) {
+        json_t *o = json_object();
+        set_text(o, "type", vm->controllers[i].kind);
+        set_text(o, "subtype", vm->controllers[i].subtype);
+        set_number(o, "bus", (uint64_t)vm->controllers[i].bus);
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
+static json_t *boot_order_json(const struct vm *vm)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < vm->n_boot_order; i++)
+        json_array_append_new(a, text_json(vm->boot_order[i]));
+    return a;
+}
+
 static json_t *vm_json(const struct vm *vm)
 {
     json_t *o = json_object(), *nics = json_array();
@@ -191,6 +236,8 @@ static json_t *vm_json(const struct vm *vm)
     set_text(o, "os_type", vm->os_type);
     if (vm->cpus)
         set_number(o, "cpus", vm->cpus);
+    if (vm->cores)
+        set_number(o, "cores_per_socket", vm->cores);
     if (vm->memory)
         set_number(o, "memory", vm->memory);
     for (size_t i = 0; i < vm->n_nics; i++) {
@@ -201,6 +248,9 @@ static json_t *vm_json(const struct vm *vm)
         json_array_append_new(nics, nic);
     }
     set(o, "nics", nics);
+    set(o, "controllers", controllers_json(vm));
+    set(o, "disks", vm_disks_json(vm));
+    set(o, "boot_order", boot_order_json(vm));
     return o;
 }
 

@@ -219,5 +219,5 @@ mount_ok chain
 check "a directory that is one chain" same "$(raw 0)" pack/a.img
 unmount
 qemu-img create -q -f qcow2 chain/other.qcow2 1M
-mount_fails 2 '^ferryfs: chain: holds 2 disk images, and no OVF says .*: other\.qcow2, top\.qcow2; name the disks' chain
+mount_fails 2 '^ferryfs: chain: holds 2 disk images, and neither an \.ovf nor a \.vmx says .*: other\.qcow2, top\.qcow2; name the disks' chain
 finish

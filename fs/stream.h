@@ -26,9 +26,10 @@ struct stream {
     unsigned jobs;        /* of read-ahead, under way or waiting for a worker */
     _Atomic bool closing; /* they needn't do anything any more */
     /* Hints only, so that threads may overwrite each other's: a wrong one costs time, never bytes. */
-    _Atomic uint64_t next;   /* where a reader in sequence goes on */
-    _Atomic uint64_t ahead;  /* up to where chunks were asked for */
-    _Atomic uint64_t window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
+    _Atomic uint64_t next;  /* where a reader in sequence goes on */
+    _Atomic uint64_t ahead; /* up to where chunks were asked for */
+    _Atomic uint64_t
+        window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
 };
 
 /* `view` is used until stream_done(); `cache` and `pool` outlive it. */

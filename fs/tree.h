@@ -41,7 +41,10 @@ enum { LOAN_PARTS = 4 };
 struct loan {
     unsigned n; /* parts, one after the other; their bytes are the answer */
     struct iovec part[LOAN_PARTS];
-    void *held[LOAN_PARTS], *ctx;
+    void *held[LOAN_PARTS];
+    /* of the tree: what it wants to know again in done() */
+    void *ctx;
+    uint64_t next;
     void (*done)(struct loan *l); /* called when it was sent; NULL: nothing to do */
 };
 

@@ -12,28 +12,45 @@ enum {
     WINDOW_MAX = 4 << 20, /* enough for as many workers as there are, and little of the cache */
     NEAR = 1 << 20,       /* requests of one reader arrive a little out of order */
     SKIP_MAX = 1 << 30,   /* how far behind a hole the next data is looked for in one go */
+    UNIT = 2 << 20,       /* see store_chunk(); whole chunks */
+    GAP = 256 << 10,      /* what the kernel reads ahead by default for a reader in sequence */
     ZEROS = 1 << 20,      /* the largest request of the kernel */
 };
 
 /* Never written, so all of it is one page, the kernel's own. */
 static const uint8_t zeros[ZEROS] __attribute__((aligned(4096)));
 
-void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool)
+void stream_init(struct stream *s, struct handle *handle, struct view *view, struct cache *cache,
+                 struct pool *pool)
 {
-    *s = (struct stream){ .view = view, .cache = cache, .pool = pool };
+    *s = (struct stream){ .handle = handle, .view = view, .cache = cache, .pool = pool };
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->idle, NULL);
+    s->users = 1; /* who opened it */
 }
 
-void stream_done(struct stream *s)
+static void take(struct stream *s)
 {
-    s->closing = true;
     pthread_mutex_lock(&s->lock);
-    while (s->jobs)
-        pthread_cond_wait(&s->idle, &s->lock);
+    s->users++;
     pthread_mutex_unlock(&s->lock);
+}
+
+static void drop(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool last = !--s->users;
+    pthread_mutex_unlock(&s->lock);
+    if (!last)
+        return;
     pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->idle);
+    s->idle(s);
+}
+
+void stream_done(struct stream *s, void (*idle)(struct stream *s))
+{
+    s->idle = idle;
+    s->closing = true;
+    drop(s);
 }
 
 static uint64_t get(_Atomic uint64_t *p)
@@ -103,13 +120,14 @@ struct chunk_job {
     uint64_t chunk;
 };
 
-/* The last thing that it does with the stream is to let go of the lock. */
-static void end_job(struct stream *s)
+/* Puts a chunk into the kernel's page cache, but for the beginning of every UNIT: the kernel asks for that,
+ * and so tells where the reader is. */
+static void store_chunk(struct stream *s, uint64_t chunk, const uint8_t *data)
 {
-    pthread_mutex_lock(&s->lock);
-    if (!--s->jobs)
-        pthread_cond_broadcast(&s->idle);
-    pthread_mutex_unlock(&s->lock);
+    uint64_t off = chunk * CHUNK, skip = off % UNIT ? 0 : GAP;
+    size_t n = (size_t)min_u64(CHUNK, s->view->layout.size - off);
+    if (n > skip)
+        s->handle->store(s->handle, off + skip, data + skip, n - (size_t)skip);
 }
 
 static void make_chunk(void *arg)
@@ -117,9 +135,16 @@ static void make_chunk(void *arg)
     const struct chunk_job *job = arg;
     struct stream *s = job->stream;
     struct cache_block *b;
-    if (!s->closing && cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0)
-        cache_put(s->cache, b);
-    end_job(s);
+    if (!s->closing && cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0) {
+        bool stored = s->handle->store != NULL;
+        if (stored)
+            store_chunk(s, job->chunk, b->data);
+        if (stored && job->chunk * CHUNK % UNIT)
+            cache_put_used(s->cache, b);
+        else
+            cache_put(s->cache, b);
+    }
+    drop(s);
 }
 
 static void ask_for_chunk(struct stream *s, uint64_t chunk)
@@ -128,11 +153,9 @@ static void ask_for_chunk(struct stream *s, uint64_t chunk)
     if (!job)
         return;
     *job = (struct chunk_job){ s, chunk };
-    pthread_mutex_lock(&s->lock);
-    s->jobs++;
-    pthread_mutex_unlock(&s->lock);
+    take(s);
     if (!pool_submit(s->pool, make_chunk, job))
-        end_job(s);
+        drop(s);
 }
 
 /* Asks for the chunks of the next `window` bytes from `from` on that aren't zeros, once half of them are no
@@ -184,6 +207,7 @@ static void after(struct loan *l)
     uint64_t window = get(&s->window);
     if (window && l->next < s->view->layout.size)
         read_ahead(s, l->next, window);
+    drop(s);
 }
 
 bool stream_lend(struct stream *s, uint64_t off, size_t len, struct loan *ret)
@@ -193,7 +217,9 @@ bool stream_lend(struct stream *s, uint64_t off, size_t len, struct loan *ret)
     if (len <= ZEROS && view_skip_zeros(s->view, off, off + len) == off + len) {
         ret->n = 1;
         ret->part[0] = (struct iovec){ (void *)(size_t)zeros, len };
-        return true;
+    } else if (!in_sequence || !lend_chunks(s, off, len, ret)) {
+        return false;
     }
-    return in_sequence && lend_chunks(s, off, len, ret);
+    take(s); /* the file may be closed as soon as the answer was sent */
+    return true;
 }

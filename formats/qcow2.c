@@ -174,14 +174,20 @@ static int load_cluster(void *ctx, uint64_t id, void *buf, size_t size)
 static int pread_compressed(struct qcow2 *q, uint8_t *p, size_t len, uint64_t off)
 {
     const uint64_t size = q->h.cluster_size;
+    bool pass_by = len >= CACHE_PASS_BY;
     while (len) {
         struct cache_block *b;
         size_t within = (size_t)(off % size), n = (size_t)min_u64(len, size - within);
-        int r = cache_get(q->table.cache, q->cluster_owner, off / size, (size_t)size, load_cluster, q, &b);
+        int r;
+        if (pass_by && n == size) {
+            r = cache_pass_by(q->table.cache, q->cluster_owner, off / size, p, n, load_cluster, q);
+        } else if (!(r = cache_get(q->table.cache, q->cluster_owner, off / size, (size_t)size, load_cluster,
+                                   q, &b))) {
+            memcpy(p, b->data + within, n);
+            cache_put(q->table.cache, b);
+        }
         if (r < 0)
             return read_error(r);
-        memcpy(p, b->data + within, n);
-        cache_put(q->table.cache, b);
         p += n;
         off += n;
         len -= n;

@@ -68,11 +68,17 @@ int layout_set_blocks(struct layout *l, const struct view_source *src, uint64_t 
     return blockmap_coarsen(src->survey, block_size, &l->blocks);
 }
 
+int layout_set_groups(struct layout *l, uint64_t n)
+{
+    return blockmap_coarsen(l->blocks, l->block_size * n, &l->groups);
+}
+
 static void layout_done(struct layout *l)
 {
     for (size_t i = 0; i < l->n; i++)
         free(l->segment[i].bytes);
     blockmap_free(l->blocks);
+    blockmap_free(l->groups);
     free(l->private);
 }
 
@@ -95,7 +101,8 @@ static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t lengt
     if (data > block)
         return (struct piece){ .kind = PIECE_ZERO, .length = min_u64(length, data * size - at) };
     uint64_t run = blockmap_run(v->survey, block, until - block);
-    return (struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };
+    return (
+        struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };
 }
 
 /* `off` counts from the start of the segment of blocks, each of which has its head before it. */
@@ -112,6 +119,23 @@ static struct piece blocks_piece(const struct view *v, uint64_t off, uint64_t le
     return disk_piece(v, block * l->block_size + within, min_u64(len, run * l->block_size - within));
 }
 
+/* A table with units: those of clear groups are nowhere. */
+static struct piece table_piece(const struct view *v, const struct segment *s, uint64_t off)
+{
+    struct piece p = { .kind = PIECE_TABLE, .length = s->length - off, .at = off };
+    if (!s->unit)
+        return p;
+    const struct blockmap *groups = v->layout.groups;
+    uint64_t group = off / s->unit, end = s->length / s->unit;
+    uint64_t set = blockmap_next(groups, group, end);
+    if (set > group)
+        p.kind = PIECE_ZERO;
+    else
+        set += blockmap_run(groups, group, end - group);
+    p.length = set * s->unit - off;
+    return p;
+}
+
 /* len bytes of the segment are asked for */
 static struct piece segment_piece(const struct view *v, const struct segment *s, uint64_t off, uint64_t len)
 {
@@ -121,7 +145,7 @@ static struct piece segment_piece(const struct view *v, const struct segment *s,
             return (struct piece){ .kind = PIECE_BYTES, .length = s->n_bytes - off, .at = off };
         break;
     case SEGMENT_TABLE:
-        return (struct piece){ .kind = PIECE_TABLE, .length = s->length - off, .at = off };
+        return table_piece(v, s, off);
     case SEGMENT_DISK:
         return disk_piece(v, s->disk_offset + off, len);
     case SEGMENT_BLOCKS:
@@ -181,7 +205,7 @@ static int segment_allocated(const struct view *v, const struct segment *s, cons
         *ret = s->n_bytes;
         break;
     case SEGMENT_TABLE:
-        *ret = s->length;
+        *ret = s->unit ? blockmap_allocated(v->layout.groups) * s->unit : s->length;
         break;
     case SEGMENT_DISK:
         if (s->disk_offset || s->length < v->disk->size)

@@ -132,16 +132,21 @@ static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous,
     return r;
 }
 
+/* Where the file is asked for holes, an extent must be one run of it. */
+static int map_as(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous, struct extent *ret)
+{
+    int r = look_up(q, off, len, contiguous || q->sparse, ret);
+    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(q, ret->at, ret);
+}
+
 static int qcow2_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    return look_up(qcow2_of(d), off, len, true, ret);
+    return map_as(qcow2_of(d), off, len, true, ret);
 }
 
 static int qcow2_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    struct qcow2 *q = qcow2_of(d);
-    int r = look_up(q, off, len, q->sparse, ret); /* only where the file is asked must it be one run of it */
-    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(q, ret->at, ret);
+    return map_as(qcow2_of(d), off, len, false, ret);
 }
 
 /* ---- pread ---- */

@@ -119,6 +119,7 @@ static int walk(struct disk *disk, struct blockmap *map)
             e = (struct extent){ .kind = EXTENT_DATA, .length = disk->size - off };
         if (r < 0)
             return r;
+        n += e.effort;
         if (e.kind != EXTENT_DATA)
             continue;
         set_range(map, off >> shift, (off + e.length - 1) >> shift);

@@ -26,6 +26,7 @@ static struct chain *chain_of(struct disk *d)
 static int walk_down(struct chain *c, int (*map)(struct disk *, uint64_t, uint64_t, struct extent *),
                      uint64_t off, uint64_t len, struct extent *ret)
 {
+    unsigned effort = 0;
     for (size_t i = 0; i < c->n; i++) {
         struct disk *l = c->layer[i];
         if (off >= l->size)
@@ -36,12 +37,16 @@ static int walk_down(struct chain *c, int (*map)(struct disk *, uint64_t, uint64
             return r;
         if (e.kind != EXTENT_HOLE) {
             e.depth = (unsigned)i;
+            e.effort += effort;
             *ret = e;
             return 0;
         }
+        effort += 1 + e.effort;
         len = min_u64(len, e.length);
     }
-    *ret = (struct extent){ .length = len, .kind = EXTENT_HOLE, .depth = (unsigned)(c->n - 1) };
+    *ret = (struct extent){
+        .length = len, .kind = EXTENT_HOLE, .depth = (unsigned)(c->n - 1), .effort = effort
+    };
     return 0;
 }
 
@@ -105,4 +110,9 @@ int chain_new(struct disk **layers, size_t n, struct disk **ret)
         c->layer[i] = layers[i];
     *ret = &c->disk;
     return 0;
+}
+
+struct disk *chain_layer(const struct disk *chain, size_t i)
+{
+    return ((const struct chain *)(const void *)chain)->layer[i];
 }

@@ -49,7 +49,7 @@ int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *r
     if (r < 0)
         return r;
     len = min_u64(len, d->size - off);
-    for (unsigned n = 0; e.length < len && n < DISK_JOIN_MAX; n++) {
+    for (uint64_t n = e.effort; e.length < len && n < DISK_JOIN_MAX; n++) {
         struct extent next;
         /* an error further on is for whoever asks there */
         if (disk_map(d, off + e.length, len - e.length, &next) < 0)
@@ -58,6 +58,7 @@ int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *r
             next.kind != e.kind)
             break;
         e.length += next.length;
+        n += next.effort;
     }
     *ret = e;
     return 0;

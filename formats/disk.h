@@ -50,8 +50,9 @@ int disk_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
 int disk_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
 /* disk_pread() of a range within an extent that disk_find() or disk_map() gave for `off`. */
 int disk_pread_extent(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e);
-/* How many extents whoever joins them, or counts their bytes, looks at in one go: a hostile table of a MiB
- * can name 2^30 of them, and a request that walks all of those blocks its caller for minutes. */
+/* How many extents, each counted as 1 + its effort, whoever joins them, or counts their bytes, looks at in
+ * one go: a hostile table of a MiB can name 2^30 of them, and a request that walks all of those blocks its
+ * caller for minutes. */
 enum { DISK_JOIN_MAX = 1 << 18, DISK_WALK_MAX = 1 << 24 };
 
 /* disk_map, with following extents of the same kind (DATA or not DATA) and depth joined, up to `len` and at

@@ -11,11 +11,17 @@ enum extent_kind {
     EXTENT_HOLE, /* nothing here: in a layer, ask the layer below; in a whole disk, zeros */
 };
 
+/* So many entries of a table, passed in a loop, are one unit of effort. */
+enum { EFFORT_ENTRIES = 16 };
+
 struct extent {
     uint64_t length; /* bytes from the offset asked for; never 0 */
     enum extent_kind kind;
     unsigned depth;  /* which link of the chain answered, 0 = the top */
     bool compressed; /* DATA that is stored compressed */
     uint64_t at;     /* of a layer's DATA: where it lies, as the layer's own pread wants to know it */
+    unsigned effort; /* what finding it took, beside one look at a table: entries passed, links of a chain,
+                        calls of the system; in units of some 100 ns, for those who bound a walk. A property
+                        of the image, never of what a cache happens to hold */
 };
 #endif

@@ -44,10 +44,12 @@ int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
     if (off >= f->size || !len)
         return -EINVAL;
     len = min_u64(len, f->size - off);
-    if (f->ops->map)
-        return f->ops->map(f, off, len, ret);
     *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
-    return 0;
+    if (!f->ops->map)
+        return 0;
+    int r = f->ops->map(f, off, len, ret);
+    ret->effort = EFFORT_ASKING;
+    return r;
 }
 
 bool file_has_holes(struct file *f)

@@ -86,7 +86,9 @@ int file_pread(struct file *f, void *buf, size_t len, uint64_t off);
 /* file_pread with the fault filled in: "the file ends before WHAT" / "can't be read". */
 int file_pread_what(struct file *f, void *buf, size_t len, uint64_t off, const char *what,
                     struct fault *fault);
-/* The extent at `off` (< size), at most `len` bytes of it; kind is DATA or HOLE. */
+/* The extent at `off` (< size), at most `len` bytes of it; kind is DATA or HOLE, the effort that of asking
+ * the file system. */
+enum { EFFORT_ASKING = 6 };
 int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret);
 /* Whether there is any hole; true when the file system can't say. */
 bool file_has_holes(struct file *f);

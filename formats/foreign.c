@@ -12,6 +12,7 @@ struct foreign {
 
 static const char unpack[] = "unpack it first";
 static const char with_qemu[] = "qemu-img convert reads it";
+static const char beside_vmx[] = "mount the .vmx beside it";
 
 static const struct foreign foreign[] = {
     { 0, "WithoutFreeSpace", 16, "a Parallels image, which ferryfs doesn't read", with_qemu },
@@ -33,6 +34,8 @@ static const struct foreign foreign[] = {
     { 0, "PK\x03\x04", 4, "a zip archive", unpack },
     { 0, "7z\xbc\xaf\x27\x1c", 6, "a 7z archive", unpack },
     { 0, "MSWIM\0\0\0", 8, "a WIM archive, not a disk", NULL },
+    { 0, "MRVN", 4, "a .nvram: the firmware settings of a VMware machine, not a disk", beside_vmx },
+    { 0, "\xd2\xbe\xd2\xbe", 4, "the memory of a suspended VMware machine, not a disk", beside_vmx },
     { 0, "regf", 4, "a registry hive, which this version doesn't read", NULL },
     { 0, "\xa2\x72\x19\xf6\x01\0\0\0", 8, "VMware's changed block tracking (-ctk.vmdk), not a disk",
       "open the disk's descriptor" },

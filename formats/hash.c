@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hash.h"
 
+#include <errno.h>
+#include <nettle/nettle-meta.h>
 #include <nettle/sha2.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static uint32_t crc32c_table[256];
 static pthread_once_t crc32c_once = PTHREAD_ONCE_INIT;
@@ -45,4 +48,68 @@ void guid_format(const uint8_t g[16], char ret[37])
 {
     snprintf(ret, 37, "%02X%02X%02X%02X-%02X%02X-%02X%02X-%02X%02X-%02X%02X%02X%02X%02X%02X", g[3], g[2],
              g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
+}
+
+/* ---- digests by name ---- */
+
+struct digest {
+    const struct nettle_hash *hash;
+    max_align_t context[];
+};
+
+static const struct nettle_hash *find_hash(const char *algorithm)
+{
+    static const struct {
+        const char *names[3];
+        const struct nettle_hash *hash;
+    } t[] = {
+        { { "MD5", "MD5", "MD5" }, &nettle_md5 },
+        { { "SHA1", "SHA-1", "SHA1" }, &nettle_sha1 },
+        { { "SHA224", "SHA-224", "SHA2-224" }, &nettle_sha224 },
+        { { "SHA256", "SHA-256", "SHA2-256" }, &nettle_sha256 },
+        { { "SHA384", "SHA-384", "SHA2-384" }, &nettle_sha384 },
+        { { "SHA512", "SHA-512", "SHA2-512" }, &nettle_sha512 },
+        { { "SHA3-224", "SHA3_224", "SHA3224" }, &nettle_sha3_224 },
+        { { "SHA3-256", "SHA3_256", "SHA3256" }, &nettle_sha3_256 },
+        { { "SHA3-384", "SHA3_384", "SHA3384" }, &nettle_sha3_384 },
+        { { "SHA3-512", "SHA3_512", "SHA3512" }, &nettle_sha3_512 },
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
+        for (size_t k = 0; k < 3; k++)
+            if (!strcasecmp(algorithm, t[i].names[k]))
+                return t[i].hash;
+    return NULL;
+}
+
+int digest_new(const char *algorithm, struct digest **ret)
+{
+    const struct nettle_hash *hash = find_hash(algorithm);
+    if (!hash)
+        return -ENOTSUP;
+    struct digest *d = calloc(1, sizeof *d + hash->context_size);
+    if (!d)
+        return -ENOMEM;
+    d->hash = hash;
+    hash->init(d->context);
+    *ret = d;
+    return 0;
+}
+
+void digest_update(struct digest *d, const void *buf, size_t len)
+{
+    d->hash->update(d->context, len, buf);
+}
+
+void digest_final(struct digest *d, char ret[DIGEST_HEX_MAX])
+{
+    uint8_t raw[64];
+    _Static_assert(2 * sizeof raw + 1 == DIGEST_HEX_MAX, "the longest digest has 512 bits");
+    d->hash->digest(d->context, d->hash->digest_size, raw);
+    for (size_t i = 0; i < d->hash->digest_size; i++)
+        snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+}
+
+void digest_free(struct digest *d)
+{
+    free(d);
 }

@@ -22,10 +22,19 @@ void backing_done(struct backing *b)
     *b = (struct backing){ 0 };
 }
 
-static void layer_info_done(struct layer_info *info)
+void layer_info_done(struct layer_info *info)
 {
     free(info->file);
     notes_done(&info->notes);
+    for (size_t i = 0; i < info->n_snapshots; i++) {
+        free(info->snapshots[i].name);
+        free(info->snapshots[i].id);
+        free(info->snapshots[i].why);
+    }
+    for (size_t i = 0; i < info->n_bitmaps; i++)
+        free(info->bitmaps[i].name);
+    free(info->snapshots);
+    free(info->bitmaps);
 }
 
 /* ---- detection ---- */
@@ -58,6 +67,8 @@ static bool has_suffix(const char *name, const char *suffix)
     size_t n = strlen(name), s = strlen(suffix);
     if (n && name[n - 1] == ')') /* "web01.ova(disk1.vmdk)" */
         n--;
+    if (n > 3 && !strncasecmp(name + n - 3, ".gz", 3)) /* it was read through file-gzip.c */
+        n -= 3;
     return n > s && !strncasecmp(name + n - s, suffix, s);
 }
 
@@ -85,12 +96,14 @@ static int refuse_damaged(struct file *file, const char *title, struct fault *fa
     return fault_hint(fault, -EUCLEAN, "%s", insist);
 }
 
-/* Suffixes of containers that have no driver yet. */
+/* Suffixes of machines, which vm.c would have found by their content. */
 static const char *foreign_by_suffix(const char *name)
 {
     static const char *const suffix[][2] = {
         { ".ova", "OVA" },
         { ".ovf", "OVF" },
+        { ".vmx", "VMX" },
+        { ".vmtx", "VMX" },
     };
     for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++)
         if (has_suffix(name, suffix[i][0]))
@@ -393,4 +406,76 @@ void image_close(struct image *image)
 unsigned image_sector_size(const struct image *image)
 {
     return image->layers[0].sector_size ? image->layers[0].sector_size : 512;
+}
+
+/* ---- snapshots ---- */
+
+/* A link as a snapshot's chain shows it: the same file, without the remarks on it. */
+static int copy_layer_info(const struct layer_info *info, struct layer_info *ret)
+{
+    *ret = *info;
+    ret->notes = (struct notes){ 0 };
+    ret->snapshots = NULL;
+    ret->bitmaps = NULL;
+    ret->n_snapshots = ret->n_bitmaps = 0;
+    ret->file = strdup(info->file);
+    return ret->file ? 0 : -ENOMEM;
+}
+
+/* Fills `disks` with the snapshot's layer and windows on the links below the image's top. */
+static int snapshot_layers(const struct image *image, struct layer *top, struct disk **disks)
+{
+    int r = 0;
+    disks[0] = TAKE_PTR(top->disk);
+    for (size_t i = 1; !r && i < image->n_layers; i++) {
+        struct disk *below = chain_layer(image->disk, i);
+        r = disk_slice_new(below, 0, below->size, &disks[i]);
+    }
+    return r;
+}
+
+/* Makes the image of a snapshot whose layer is open; `top` is used up. */
+static int snapshot_image(const struct image *image, struct layer *top, struct image *ret)
+{
+    _cleanup_free_ struct disk **disks = calloc(image->n_layers, sizeof *disks);
+    ret->layers = calloc(image->n_layers, sizeof *ret->layers);
+    int r = disks && ret->layers ? 0 : -ENOMEM;
+    for (; !r && ret->n_layers < image->n_layers; ret->n_layers++)
+        r = copy_layer_info(&image->layers[ret->n_layers], &ret->layers[ret->n_layers]);
+    if (!r) {
+        ret->layers[0].virtual_size = top->info.virtual_size;
+        memcpy(ret->layers[0].link_id, top->info.link_id, sizeof top->info.link_id);
+        ret->layers[0].notes = top->info.notes;
+        top->info.notes = (struct notes){ 0 };
+        r = snapshot_layers(image, top, disks);
+        if (!r)
+            return chain_new(disks, image->n_layers, &ret->disk); /* which owns them, even when it fails */
+    }
+    for (size_t i = 0; disks && i < image->n_layers; i++)
+        disk_close(disks[i]);
+    disk_close(top->disk);
+    return r;
+}
+
+int image_open_snapshot(const struct image *image, size_t i, struct image **ret, struct fault *fault)
+{
+    const struct layer_info *info = &image->layers[0];
+    const struct format *format = format_by_name(info->format);
+    if (info->snapshots[i].why)
+        return fault_in(fault, -EUCLEAN, info->file, "%s", info->snapshots[i].why);
+    struct layer top = { 0 };
+    int r = format->open_snapshot(chain_layer(image->disk, 0), i, &top, fault);
+    if (r < 0)
+        return r;
+    _cleanup_(image_closep) struct image *snapshot = calloc(1, sizeof *snapshot);
+    if (snapshot)
+        r = snapshot_image(image, &top, snapshot);
+    else
+        disk_close(top.disk);
+    layer_info_done(&top.info);
+    if (!snapshot || r < 0)
+        return fault_in(fault, r == -EFBIG ? r : -ENOMEM, info->file,
+                        r == -EFBIG ? "the disk is too large" : "out of memory");
+    *ret = TAKE_PTR(snapshot);
+    return 0;
 }

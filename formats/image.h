@@ -32,6 +32,29 @@ enum { PROBE_HEAD = 65536, PROBE_TAIL = 4096 };
  */
 enum { PROBE_NONE = 0, PROBE_TRACE = 1 };
 
+/* An internal snapshot: a state of the disk that the image keeps beside the current one. Strings are owned.
+ */
+struct image_snapshot {
+    char *name; /* as stored: any bytes, NUL too, maybe none; and a NUL behind it */
+    size_t name_n;
+    char *id; /* "" where it has none */
+    struct timespec date;
+    uint64_t vm_state; /* bytes of a running guest's memory, which isn't shown; 0: it was off */
+    uint64_t size;     /* of the disk then, bytes */
+    char *why;         /* why it can't be shown, as far as the table of snapshots tells; NULL: it may be */
+};
+
+/* A bitmap of what was written, which the image keeps for backup programs. */
+struct image_bitmap {
+    char *name;           /* owned; as stored */
+    uint64_t granularity; /* bytes that one bit stands for */
+    bool enabled;         /* goes on recording; else it is a frozen set */
+    bool in_use;          /* wasn't stored in order: its bits mean nothing */
+};
+
+/* More of either are left out, with a remark: a hostile image could have any number. */
+enum { IMAGE_MAX_SNAPSHOTS = 256, IMAGE_MAX_BITMAPS = 256 };
+
 /* What info.json says of one link of a chain. Strings are "" when there is nothing to say. */
 struct layer_info {
     const char *format;  /* the driver's name */
@@ -46,7 +69,12 @@ struct layer_info {
     uint32_t sector_size;  /* logical, bytes; 0: the format doesn't say, so 512 */
     struct timespec mtime; /* of `file`; filled in by the caller, like `file` */
     struct notes notes;
+    struct image_snapshot *snapshots; /* owned */
+    size_t n_snapshots;
+    struct image_bitmap *bitmaps; /* owned */
+    size_t n_bitmaps;
 };
+void layer_info_done(struct layer_info *info);
 
 /* What a layer says of the layer below it. All owned; free with backing_done(). */
 struct backing {
@@ -79,6 +107,11 @@ struct format {
     /* Opens one layer. Reads what is needed to refuse a damaged image at once, not more: tables come on
      * demand. Takes its own references of `file`. */
     int (*open)(struct file *file, const struct image_env *env, struct layer *ret, struct fault *fault);
+    /* Opens snapshot `i` of a layer that `open` gave (i < info.n_snapshots; its `why` is NULL) as a layer of
+     * its own, over the same backing file. It takes its own references, and outlives `layer` if need be.
+     * Fills in ret->disk and of ret->info only what differs from the layer's: virtual_size, link_id and
+     * notes. NULL: the format has no snapshots. */
+    int (*open_snapshot)(struct disk *layer, size_t i, struct layer *ret, struct fault *fault);
 };
 
 /* The table of formats.c, ending with NULL. Order carries no meaning. */
@@ -101,6 +134,10 @@ enum { IMAGE_MAX_DEPTH = 1024 };
 int image_open(struct file *file, const char *format, const struct image_env *env, struct image **ret,
                struct fault *fault);
 void image_close(struct image *image);
+/* Opens an internal snapshot of the top link (i < image->layers[0].n_snapshots) as a whole disk: the
+ * snapshot, and below it the links that `image` has below its top, which it borrows: `image` must outlive it.
+ * Errors as image_open's; what is wrong with one snapshot says nothing about the others. */
+int image_open_snapshot(const struct image *image, size_t i, struct image **ret, struct fault *fault);
 /* The disk's logical sector size in bytes, 512 or 4096: what the top says. */
 unsigned image_sector_size(const struct image *image);
 DEFINE_CLEANUP(struct image *, image_close)
@@ -111,4 +148,6 @@ int image_detect(struct file *file, const struct format **ret, struct fault *fau
 /* Joins layers (top first, all owned from now on, even on failure) to one disk of the top's size rounded up
  * to whole sectors. Past the end of a lower layer: zeros. Exposed for tests. */
 int chain_new(struct disk **layers, size_t n, struct disk **ret);
+/* Layer i (0 = the top) of a disk that chain_new made; borrowed. */
+struct disk *chain_layer(const struct disk *chain, size_t i);
 #endif

@@ -10,14 +10,21 @@
  * The disks' order, disk0 first: within the controllers of one kind by bus and unit; the kinds in the order
  * in which the disk Items first name them. That needs every disk to have a place of its own; where exporters
  * leave it out or give one twice (XenCenter, vSAN witness appliances), the Items' order is all there is. A
- * disk that oVirt marks boot="true" goes first. A Disk that no Item of any system names comes last.
+ * Disk that no Item of any system names comes last.
  *
- * Sources: DSP0243 (8.1, 8.4, 9.1), CIM_ResourceAllocationSettingData. */
+ * Before all that comes what is said to boot first: the disk that oVirt marks boot="true"; vCenter's
+ *
+ *     <vmw:BootOrderSection vmw:type="disk" vmw:instanceId="8"/>
+ *
+ * one section for each device; and VMware's setting bios.hddOrder = "scsi0:1,scsi0:0".
+ *
+ * Sources: DSP0243 (8.1, 8.4, 9.1), CIM_ResourceAllocationSettingData; packages of vCenter and VirtualBox. */
 #include "checked.h"
 #include "ovf-xml.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -31,6 +38,8 @@ enum { /* CIM ResourceType */
        TYPE_OTHER_STORAGE = 20, /* SATA and NVMe controllers, by their ResourceSubType */
        TYPE_LOGICAL_DISK = 31,
 };
+#define NOT_FIRST SIZE_MAX
+enum { MAX_BOOT_ORDER = 64 }; /* devices to boot from; each is looked for among all drives */
 
 struct item {
     const xmlNode *node;
@@ -51,9 +60,11 @@ struct hardware {
 
 /* Where a drive is plugged in, for sorting. */
 struct place {
-    size_t drive; /* index in ovf->drives */
-    size_t kind;  /* the first drive with the same controller */
-    bool boot, appended;
+    size_t drive;            /* index in ovf->drives */
+    size_t kind;             /* the first drive with the same controller */
+    const struct item *item; /* NULL: none names the disk */
+    size_t boot;             /* its number in the boot order; NOT_FIRST: it isn't there */
+    bool appended;
 };
 
 static int no_memory(struct hardware *h)
@@ -179,6 +190,9 @@ static void read_cpus(struct hardware *h, const struct item *item)
     _cleanup_free_ char *text = ovf_child_text(item->node, "VirtualQuantity");
     if (ovf_decimal(text, &v) && v <= UINT_MAX)
         h->ovf->cpus = (unsigned)v;
+    _cleanup_free_ char *cores = ovf_child_text(item->node, "CoresPerSocket"); /* VMware */
+    if (ovf_decimal(cores, &v) && v <= UINT_MAX)
+        h->ovf->cores = (unsigned)v;
 }
 
 static void read_memory(struct hardware *h, const struct item *item)
@@ -307,7 +321,7 @@ static int add_drive(struct hardware *h, const struct ovf_disk *disk, const char
         return no_memory(h);
     }
     *slot = d;
-    *place = (struct place){ .drive = o->n_drives - 1, .boot = disk && disk->boot };
+    *place = (struct place){ .drive = o->n_drives - 1, .boot = disk && disk->boot ? 0 : NOT_FIRST };
     return 0;
 }
 
@@ -372,8 +386,23 @@ static int read_drive(struct hardware *h, const struct item *item)
     const char *id = resource_id(resource, &is_file);
     int r = add_drive(h, is_file ? NULL : find_disk(h->ovf, id), id, is_file);
     if (!r)
+        h->places[h->ovf->n_drives - 1].item = item;
+    if (!r)
         place_drive(h, &h->ovf->drives[h->ovf->n_drives - 1], item->node);
     return r;
+}
+
+static int read_controller(struct hardware *h, const struct item *item)
+{
+    const char *kind = controller_kind(item);
+    struct ovf_controller *c =
+        kind ? ovf_append(&h->ovf->controllers, &h->ovf->n_controllers, sizeof *c) : NULL;
+    if (!c)
+        return kind ? no_memory(h) : 0;
+    c->kind = kind;
+    c->subtype = ovf_child_text(item->node, "ResourceSubType");
+    c->bus = bus_of(h, item);
+    return 0;
 }
 
 static int read_items(struct hardware *h)
@@ -388,10 +417,111 @@ static int read_items(struct hardware *h)
             read_memory(h, item);
         else if (item->type == TYPE_ETHERNET)
             r = read_nic(h, item);
+        else if (item->type == TYPE_IDE || item->type == TYPE_SCSI || item->type == TYPE_OTHER_STORAGE)
+            r = read_controller(h, item);
         else if (item->type == TYPE_DISK || item->type == TYPE_LOGICAL_DISK || (storage && !item->type))
             r = read_drive(h, item);
     }
     return r;
+}
+
+/* ---- what boots first ---- */
+
+/* Adds a word to the boot order. */
+static int add_boot_word(struct hardware *h, const char *word)
+{
+    char *old = h->ovf->boot_order, *longer = NULL;
+    if (asprintf(&longer, "%s%s%.64s", old ? old : "", old ? "," : "", word) < 0)
+        return no_memory(h);
+    free(old);
+    h->ovf->boot_order = longer;
+    return 0;
+}
+
+static void boots_at(struct hardware *h, const char *id, size_t number)
+{
+    for (size_t i = 0; i < h->ovf->n_drives; i++) {
+        struct place *p = &h->places[i];
+        if (p->item && p->item->id && !strcmp(p->item->id, id) && p->boot > number)
+            p->boot = number;
+    }
+}
+
+/* vCenter's sections, one for each device to boot from. */
+static int read_boot_sections(struct hardware *h, const xmlNode *system)
+{
+    size_t number = 0;
+    OVF_EACH(section, system, "BootOrderSection")
+    {
+        if (++number > MAX_BOOT_ORDER)
+            return 0;
+        _cleanup_free_ char *type = ovf_attribute(section, "type");
+        _cleanup_free_ char *id = ovf_attribute(section, "instanceId");
+        int r = type ? add_boot_word(h, type) : 0;
+        if (r < 0)
+            return r;
+        if (id)
+            boots_at(h, id, number);
+    }
+    return 0;
+}
+
+/* VirtualBox: <vbox:Machine><Hardware><Boot><Order position="1" device="HardDisk"/> */
+static int read_vbox_boot(struct hardware *h, const xmlNode *system)
+{
+    size_t number = 0;
+    const xmlNode *boot = ovf_child(ovf_child(ovf_child(system, "Machine"), "Hardware"), "Boot");
+    OVF_EACH(order, boot, "Order")
+    {
+        _cleanup_free_ char *device = ovf_attribute(order, "device");
+        int r = device && strcasecmp(device, "None") != 0 && ++number <= MAX_BOOT_ORDER
+                    ? add_boot_word(h, device)
+                    : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* "scsi0:1,scsi0:0": numbers the drives at these places, behind those that have a number. */
+static void read_hdd_order(struct hardware *h, const char *order)
+{
+    size_t number = MAX_BOOT_ORDER;
+    for (const char *p = order; *p && number < 2 * MAX_BOOT_ORDER; number++) {
+        size_t n = strcspn(p, ", \t");
+        for (size_t i = 0; i < h->ovf->n_drives; i++) {
+            const struct ovf_drive *d = &h->ovf->drives[i];
+            char place[48];
+            snprintf(place, sizeof place, "%s%d:%d", d->controller ? d->controller : "", d->bus, d->unit);
+            if (strlen(place) == n && !strncasecmp(place, p, n) && h->places[i].boot > number)
+                h->places[i].boot = number;
+        }
+        p += n;
+        p += strspn(p, ", \t");
+    }
+}
+
+/* The value of VMware's setting in the section, the caller's; NULL: there is none. */
+static char *extra_config(const xmlNode *section, const char *key)
+{
+    OVF_EACH(n, section, "ExtraConfig")
+    {
+        if (ovf_attribute_is(n, "key", key))
+            return ovf_attribute(n, "value");
+    }
+    return NULL;
+}
+
+static int read_boot_order(struct hardware *h, const xmlNode *system, const xmlNode *section)
+{
+    int r = read_boot_sections(h, system);
+    _cleanup_free_ char *disks = extra_config(section, "bios.hddOrder");
+    if (!r && disks)
+        read_hdd_order(h, disks);
+    _cleanup_free_ char *classes = h->ovf->boot_order ? NULL : extra_config(section, "bios.bootOrder");
+    if (!r && classes)
+        r = add_boot_word(h, classes);
+    return r || h->ovf->boot_order ? r : read_vbox_boot(h, system);
 }
 
 /* ---- order ---- */
@@ -411,7 +541,7 @@ static int by_place(const void *a, const void *b, void *arg)
     const struct place *x = a, *y = b;
     const struct ovf_drive *dx = &sort_ovf(arg)->drives[x->drive], *dy = &sort_ovf(arg)->drives[y->drive];
     bool sorted = !((const struct hardware *)arg)->incomplete && !x->appended && !y->appended;
-    int c = compare(y->boot, x->boot);
+    int c = (x->boot > y->boot) - (x->boot < y->boot);
     if (!c)
         c = compare(x->appended, y->appended);
     if (!c && sorted)
@@ -525,6 +655,8 @@ static int read_all(struct hardware *h, const xmlNode *envelope, const xmlNode *
         r = read_items(h);
     if (!r && system)
         r = read_firmware(h, system, section);
+    if (!r && system)
+        r = read_boot_order(h, system, section);
     compare_places(h);
     if (!r)
         r = append_unnamed(h, system, others);

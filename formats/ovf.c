@@ -239,7 +239,8 @@ static int read_files(struct ovf *o, const xmlNode *envelope, const char *name, 
             free(f->compression);
             f->compression = NULL;
         }
-        _cleanup_free_ char *chunk = ovf_attribute(n, "chunkSize");
+        _cleanup_free_ char *chunk = ovf_attribute(n, "chunkSize"), *size = ovf_attribute(n, "size");
+        ovf_decimal(size, &f->size);
         if (chunk && !ovf_decimal(chunk, &f->chunk_size))
             notes_add(&o->notes, "the chunkSize \"%.64s\" of the File %s is no number", chunk, f->href);
     }
@@ -436,6 +437,11 @@ static int check_root(const xmlNode *root, const char *name, struct fault *fault
     const char *ns = root && root->ns && root->ns->href ? (const char *)root->ns->href : "";
     if (!root)
         return fault_in(fault, -EUCLEAN, name, "isn't well-formed XML: it has no root element");
+    if (!strcmp(local_name(root->name), "Foundry")) {
+        fault_in(fault, -EMEDIUMTYPE, name,
+                 "is a .vmxf: further settings of a VMware machine, which name no disk");
+        return fault_hint(fault, -EMEDIUMTYPE, "mount the .vmx beside it");
+    }
     /* SOAP has an Envelope too; each version's namespace of OVF has its name in it */
     if (strcmp(local_name(root->name), envelope) != 0 || (*ns && !strcasestr(ns, "/ovf/")))
         return fault_in(fault, -EMEDIUMTYPE, name, "is an XML file with the root <%.64s>%s%.128s, not an OVF",
@@ -508,6 +514,10 @@ void ovf_free(struct ovf *o)
         free(o->nics[i].network);
         free(o->nics[i].mac);
     }
+    for (size_t i = 0; i < o->n_controllers; i++)
+        free(o->controllers[i].subtype);
+    free(o->controllers);
+    free(o->boot_order);
     free(o->files);
     free(o->disks);
     free(o->drives);

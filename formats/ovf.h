@@ -23,6 +23,7 @@ struct ovf_file {
     char *id, *href;     /* owned; id may be NULL, href is "" where it is missing */
     char *compression;   /* owned: "gzip", ...; NULL: stored as it is */
     uint64_t chunk_size; /* bytes; 0: in one piece */
+    uint64_t size;       /* bytes as it is stored; 0: not stated; often wrong */
 };
 
 struct ovf_disk {
@@ -46,12 +47,20 @@ struct ovf_nic {
     char *type, *network, *mac; /* owned, may be NULL */
 };
 
+struct ovf_controller {
+    const char *kind; /* "scsi", "ide", "sata", "nvme" */
+    char *subtype;    /* owned, may be NULL: "lsilogic", "VirtualSCSI", ... */
+    int bus;
+};
+
 struct ovf {
     /* Of the first VirtualSystem; owned; NULL: not stated. */
     char *name, *os_type;
-    char *firmware;  /* "bios" or "efi" */
-    unsigned cpus;   /* 0: not stated */
-    uint64_t memory; /* bytes; 0: not stated */
+    char *firmware;   /* "bios" or "efi" */
+    char *boot_order; /* what to boot from, by the words of the exporter, commas between: "cdrom,hdd" */
+    unsigned cpus;    /* 0: not stated */
+    unsigned cores;   /* per socket; 0: not stated */
+    uint64_t memory;  /* bytes; 0: not stated */
     struct ovf_file *files;
     size_t n_files;
     struct ovf_disk *disks;
@@ -60,6 +69,8 @@ struct ovf {
     size_t n_drives;
     struct ovf_nic *nics;
     size_t n_nics;
+    struct ovf_controller *controllers; /* of disks */
+    size_t n_controllers;
     struct notes notes;
 };
 

@@ -94,8 +94,10 @@ void pool_free(struct pool *p)
     pthread_mutex_unlock(&p->lock);
     for (unsigned i = 0; i < p->started; i++)
         pthread_join(p->thread[i], NULL);
-    for (; p->count; p->count--, p->head = (p->head + 1) % POOL_QUEUE)
+    for (; p->count; p->count--, p->head = (p->head + 1) % POOL_QUEUE) {
+        p->queue[p->head].fn(p->queue[p->head].arg);
         free(p->queue[p->head].arg);
+    }
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->work);
     free(p);

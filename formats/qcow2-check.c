@@ -2,7 +2,8 @@
 /* Finding a damaged or truncated image before anybody copies from it.
  *
  *     L1 table          always, all of it: at most 32 MiB
- *     L2 tables         when they are at most WALK_BYTES together (128 GiB of guest in clusters of 64 KiB)
+ *     L2 tables         when they are at most WALK_BYTES together (128 GiB of guest in clusters of 64 KiB);
+ *                       of each snapshot, SNAPSHOT_WALK_BYTES
  *     refcounts         only those of clusters past the end of the file. There should be none: they tell of a
  *                       file that lost its end, and then the L2 tables are walked too, up to LOST_BYTES
  *
@@ -21,8 +22,10 @@
 
 enum {
     WALK_BYTES = 16 << 20, /* some ten milliseconds, from a file that isn't in the page cache */
+    SNAPSHOT_WALK_BYTES = 2 << 20,
     LOST_BYTES =
         512 << 20, /* a second; 4 TiB of guest. Behind that, what is missing is EIO when it is read */
+    SNAPSHOT_DISTINCT_MAX = 1 << 16,
     DISTINCT_MAX = 1 << 20, /* L2 tables that are compared: 512 TiB of guest in clusters of 64 KiB */
     SECTOR = 512,
     REFCOUNT_ENTRY = 8,
@@ -42,8 +45,6 @@ static int by_value(const void *a, const void *b)
  * file describe more extents than anybody can walk. */
 static int check_distinct(struct qcow2_table *t, uint64_t tables, struct fault *fault)
 {
-    if (tables > DISTINCT_MAX)
-        return 0;
     _cleanup_free_ uint64_t *v = malloc((size_t)tables * sizeof *v + 1);
     uint64_t entry = 0, n = 0;
     if (!v)
@@ -59,7 +60,8 @@ static int check_distinct(struct qcow2_table *t, uint64_t tables, struct fault *
     return 0;
 }
 
-static int check_l1(struct qcow2_table *t, uint64_t *ret_tables, struct fault *fault)
+/* `distinct_max`: of more tables it isn't looked whether they are distinct. */
+static int check_l1(struct qcow2_table *t, uint64_t distinct_max, uint64_t *ret_tables, struct fault *fault)
 {
     uint64_t tables = 0, entry = 0, offset;
     for (uint64_t i = 0;; i++, tables++) {
@@ -81,7 +83,7 @@ static int check_l1(struct qcow2_table *t, uint64_t *ret_tables, struct fault *f
         return fault_at(fault, -EUCLEAN, t->file->name, t->l1_offset,
                         "the L1 table names more L2 tables than the file can hold");
     *ret_tables = tables;
-    return check_distinct(t, tables, fault);
+    return tables > distinct_max ? 0 : check_distinct(t, tables, fault);
 }
 
 /* ---- L2 ---- */
@@ -201,7 +203,7 @@ bool qcow2_refcounts_past_end(struct file *file, const struct qcow2_header *h)
 int qcow2_check(struct qcow2_table *t, struct file *data, struct notes *notes, struct fault *fault)
 {
     uint64_t tables = 0;
-    int r = check_l1(t, &tables, fault);
+    int r = check_l1(t, DISTINCT_MAX, &tables, fault);
     if (r < 0)
         return r;
     bool past_end = qcow2_refcounts_past_end(t->file, t->h);
@@ -211,4 +213,11 @@ int qcow2_check(struct qcow2_table *t, struct file *data, struct notes *notes, s
         notes_add(notes, "the refcounts speak of clusters past the end of the file; all that the disk needs "
                          "is there");
     return r;
+}
+
+int qcow2_check_snapshot(struct qcow2_table *t, struct file *data, struct fault *fault)
+{
+    uint64_t tables = 0;
+    int r = check_l1(t, SNAPSHOT_DISTINCT_MAX, &tables, fault);
+    return r < 0 || tables * t->h->cluster_size > SNAPSHOT_WALK_BYTES ? r : check_l2(t, data, fault);
 }

@@ -10,6 +10,10 @@
  * Reads no more than the file's length and the cost of the refcount table. */
 int qcow2_check(struct qcow2_table *t, struct file *data, struct notes *notes, struct fault *fault);
 
+/* The same for a snapshot's table, of which there may be many: every L1 entry, and the L2 entries only of
+ * small tables. */
+int qcow2_check_snapshot(struct qcow2_table *t, struct file *data, struct fault *fault);
+
 /* True when refcounts speak of clusters past the file's end, or lie there themselves. Exposed for tests. */
 bool qcow2_refcounts_past_end(struct file *file, const struct qcow2_header *h);
 #endif

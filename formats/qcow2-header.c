@@ -62,6 +62,7 @@ enum {
     INCOMPATIBLE_COMPRESSION = 1 << 3,
     INCOMPATIBLE_EXTENDED_L2 = 1 << 4,
     INCOMPATIBLE_KNOWN = 0x1f,
+    AUTOCLEAR_BITMAPS = 1 << 0,
     AUTOCLEAR_DATA_FILE_RAW = 1 << 1,
 };
 
@@ -69,8 +70,12 @@ enum {
     EXTENSION_END = 0,
     EXTENSION_FEATURE_NAMES = 0x6803f857,
     EXTENSION_DATA_FILE = 0x44415441,
+    EXTENSION_BITMAPS = 0x23852875,
 };
 #define EXTENSION_BACKING_FORMAT 0xe2792acau
+
+/* The extension that leads to the bitmaps. */
+enum { BITMAPS_N = 0, BITMAPS_SIZE = 8, BITMAPS_OFFSET = 16, BITMAPS_LENGTH = 24 };
 
 /* One record of the feature name table. */
 enum { FEATURE_RECORD = 48, FEATURE_SET = 0, FEATURE_BIT = 1, FEATURE_NAME = 2, SET_INCOMPATIBLE = 0 };
@@ -340,6 +345,17 @@ static int translate_format(struct header_reader *r, char **format)
     return 0;
 }
 
+/* One of another length is none that we know; the disk doesn't need it. */
+static void read_bitmaps_extension(struct header_reader *r, struct bytes b)
+{
+    if (b.n != BITMAPS_LENGTH)
+        return;
+    r->h.n_bitmaps = be32(b, BITMAPS_N);
+    r->h.bitmaps_size = be64(b, BITMAPS_SIZE);
+    r->h.bitmaps_offset = be64(b, BITMAPS_OFFSET);
+    r->h.bitmaps_consistent = r->autoclear & AUTOCLEAR_BITMAPS;
+}
+
 static int read_extensions(struct header_reader *r)
 {
     struct extension x;
@@ -355,6 +371,8 @@ static int read_extensions(struct header_reader *r)
             err = copy_name(r, x.data, "backing file's format", &r->h.backing_format);
         else if (x.type == EXTENSION_DATA_FILE)
             err = copy_name(r, x.data, "data file", &r->h.data_file_name);
+        else if (x.type == EXTENSION_BITMAPS)
+            read_bitmaps_extension(r, x.data);
     }
     if (!err && r->h.backing_format)
         err = translate_format(r, &r->h.backing_format);

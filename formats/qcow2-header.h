@@ -24,8 +24,12 @@ struct qcow2_header {
     uint64_t refcount_bytes;  /* of the refcount table; it lies inside the file */
     unsigned refcount_order;  /* a refcount has 1 << order bits; 0..6 */
 
-    uint64_t snapshots_offset; /* of the table of internal snapshots, cluster aligned */
+    uint64_t snapshots_offset; /* of the table of internal snapshots; not checked */
     uint32_t n_snapshots;
+
+    uint64_t bitmaps_offset, bitmaps_size; /* of the directory of bitmaps, bytes; not checked */
+    uint32_t n_bitmaps;
+    bool bitmaps_consistent; /* nobody has written the disk without keeping them */
 
     bool corrupt;       /* QEMU found damage and said so in the header */
     bool zstd;          /* compressed clusters are zstd, else raw deflate */

@@ -49,7 +49,7 @@ int qcow2_table_open(struct qcow2_table *t, uint64_t l1_offset, uint64_t l1_entr
     t->l2_entry = h->extended_l2 ? 16 : 8;
     t->l2_n = h->cluster_size / t->l2_entry;
     t->l2_piece = (size_t)min_u64(h->cluster_size, L2_PIECE_MAX);
-    if (t->l1_n * L1_ENTRY > QCOW2_L1_KEPT)
+    if (t->l1_n * L1_ENTRY > t->keep)
         return 0;
     size_t bytes = (size_t)t->l1_n * L1_ENTRY;
     uint8_t *l1 = malloc(bytes ? bytes : 1);

@@ -2,7 +2,7 @@
 #ifndef FERRYFS_QCOW2_TABLE_H
 #define FERRYFS_QCOW2_TABLE_H
 /* From a guest cluster to what its L2 entry says. The tables are read in pieces through the cache; an L1
- * table of at most QCOW2_L1_KEPT bytes is kept.
+ * table of at most `keep` bytes is kept.
  *
  *     struct qcow2_l2 l2;
  *     r = qcow2_l2_get(t, cluster, &l2);          entries of `cluster` and of some that follow it
@@ -16,13 +16,16 @@
 #include "cache.h"
 #include "qcow2-header.h"
 
-enum { QCOW2_L1_KEPT = 1 << 20, QCOW2_SUBCLUSTERS = 32 };
+/* Bytes of an L1 table that are kept: of the active one, and of each open snapshot's. */
+enum { QCOW2_L1_KEPT = 1 << 20, QCOW2_SNAPSHOT_L1_KEPT = 64 << 10 };
+enum { QCOW2_SUBCLUSTERS = 32 };
 
 /* The mapping of one guest disk: the active one, or an internal snapshot's with that one's L1 and size. */
 struct qcow2_table {
     struct file *file;            /* borrowed */
     struct cache *cache;          /* borrowed */
     const struct qcow2_header *h; /* borrowed */
+    size_t keep;                  /* bytes; a larger L1 table is read in pieces */
     uint64_t size;                /* of the disk, bytes */
     uint64_t clusters;            /* of the disk */
     uint64_t l1_offset;           /* bytes in the file */
@@ -33,8 +36,8 @@ struct qcow2_table {
     uint64_t l1_owner, l2_owner;  /* of the tables' pieces in the cache */
 };
 
-/* Reads the L1 table when it is small. `l1_entries` may be more or less than the disk needs. The borrowed
- * things must outlive the table, and the table must not move. */
+/* Reads the L1 table when it is small. The four fields before `size` are filled in. `l1_entries` may be more
+ * or less than the disk needs. The borrowed things must outlive the table, and the table must not move. */
 int qcow2_table_open(struct qcow2_table *t, uint64_t l1_offset, uint64_t l1_entries, uint64_t size,
                      struct fault *fault);
 void qcow2_table_done(struct qcow2_table *t);

@@ -108,6 +108,7 @@ static int map_file(struct vdi *v, uint64_t at, struct extent *e)
     if (r < 0)
         return read_error(r);
     e->length = under.length;
+    e->effort += under.effort;
     if (under.kind != EXTENT_DATA)
         e->kind = EXTENT_ZERO;
     return 0;

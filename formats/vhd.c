@@ -100,6 +100,7 @@ static int map_file(struct vhd *v, uint64_t at, struct extent *e)
     if (r < 0)
         return read_error(r);
     e->length = under.length;
+    e->effort += under.effort;
     if (under.kind != EXTENT_DATA)
         e->kind = EXTENT_ZERO;
     return 0;
@@ -124,10 +125,11 @@ static bool bit(const uint8_t *p, uint64_t i)
 static uint64_t bitmap_run(const uint8_t *p, uint64_t i, uint64_t n)
 {
     const bool first = bit(p, i);
+    const uint8_t whole = first ? 0xff : 0;
     uint64_t end = i + 1;
     while (end < n && bit(p, end) == first)
-        end++;
-    return end - i;
+        end += end % 8 == 0 && p[end / 8] == whole ? 8 : 1;
+    return min_u64(end, n) - i;
 }
 
 /* Cuts *e, which lies in block `i` from byte `within` on, to a run of this disk's own or of the parent's
@@ -145,6 +147,7 @@ static int map_sectors(struct vhd *v, uint64_t i, uint64_t within, struct extent
         (sector + bitmap_run(b->data, sector, div_up(within + e->length, VHD_SECTOR))) * VHD_SECTOR;
     cache_put(v->cache, b);
     e->length = min_u64(e->length, end - within);
+    e->effort += (unsigned)(e->length / VHD_SECTOR / 8 / EFFORT_ENTRIES);
     return 0;
 }
 

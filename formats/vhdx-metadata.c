@@ -10,6 +10,7 @@
  *
  * Source: [MS-VHDX] 2.6. */
 #include "bytes.h"
+#include "utf16.h"
 #include "vhdx-header.h"
 
 #include <ctype.h>
@@ -179,39 +180,12 @@ struct locator {
     char *value[N_KEYS]; /* owned; UTF-8 */
 };
 
-static size_t put_utf8(uint32_t c, char *out)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i; i--, c >>= 6)
-        out[i] = (char)(0x80 | (c & 0x3f));
-    out[0] = (char)((0xf00u >> n & 0xf0) | c);
-    return n;
-}
-
 /* A new string, or NULL with *ret_err: -ENOMEM, or -EUCLEAN for what is no text. */
 static char *text_of(struct bytes b, int *ret_err)
 {
-    char *out = malloc(b.n / 2 * 3 + 1), *p = out;
-    *ret_err = out ? -EUCLEAN : -ENOMEM;
-    for (size_t i = 0; out && i + 1 < b.n; i += 2) {
-        uint32_t c = le16(b, i), low = 0;
-        if ((c & 0xfc00) == 0xd800 && i + 3 < b.n && ((low = le16(b, i + 2)) & 0xfc00) == 0xdc00) {
-            c = 0x10000 + ((c & 0x3ff) << 10) + (low & 0x3ff);
-            i += 2;
-        }
-        if (!c || (c & 0xfffff800) == 0xd800) {
-            free(out);
-            return NULL;
-        }
-        p += put_utf8(c, p);
-    }
-    if (out)
-        *p = 0;
-    return out;
+    bool good = utf16_is_text(b, false);
+    *ret_err = good ? -ENOMEM : -EUCLEAN;
+    return good ? utf16_name(b, false) : NULL;
 }
 
 static int take_pair(const struct found *f, struct bytes item, struct bytes e, struct locator *l,

@@ -216,6 +216,7 @@ static int map_partial(struct vhdx *v, uint64_t off, uint64_t len, struct extent
     uint64_t run = run_end(piece->data, bit, end) - bit;
     ret->kind = bit_at(piece->data, bit) ? EXTENT_DATA : EXTENT_HOLE;
     ret->length = min_u64(len, run * sector_size - within);
+    ret->effort += (unsigned)(run / 8 / EFFORT_ENTRIES);
     cache_put(v->cache, piece);
     return 0;
 }
@@ -232,6 +233,7 @@ static int map_file(struct vhdx *v, uint64_t host, struct extent *e)
     if (r < 0)
         return read_error(r);
     e->length = under.length;
+    e->effort += under.effort;
     if (under.kind != EXTENT_DATA)
         e->kind = EXTENT_ZERO;
     return 0;
@@ -270,8 +272,10 @@ static int vhdx_find(struct disk *d, uint64_t off, uint64_t len, struct extent *
     cache_put(v->cache, piece);
     if (r < 0)
         return -EIO;
-    *ret = (struct extent){ .length = min_u64(len, n * size - within), .kind = b.kind };
-    ret->at = b.offset + within;
+    *ret = (struct extent){ .length = min_u64(len, n * size - within),
+                            .kind = b.kind,
+                            .at = b.offset + within,
+                            .effort = (unsigned)(n / EFFORT_ENTRIES) };
     return b.partial ? map_partial(v, off, ret->length, ret) : 0;
 }
 
@@ -421,12 +425,6 @@ static int check_bat(struct vhdx *v, struct fault *fault)
     return r;
 }
 
-static bool has_holes(struct file *f)
-{
-    struct extent e;
-    return f->size && (file_map(f, 0, f->size, &e) < 0 || e.kind != EXTENT_DATA || e.length < f->size);
-}
-
 static void give_info(struct vhdx *v, uint64_t file_size, struct layer *ret)
 {
     struct layer_info *info = &ret->info;
@@ -483,7 +481,7 @@ static int vhdx_open(struct file *file, const struct image_env *env, struct laye
         notes_done(&ret->info.notes);
         return r;
     }
-    v->sparse = has_holes(v->file);
+    v->sparse = file_has_holes(v->file);
     give_info(v, file->size, ret);
     ret->disk = &v->disk;
     return 0;

@@ -180,14 +180,15 @@ static int data_within(struct disk *d, uint64_t off, uint64_t length, uint64_t *
     uint64_t end = off < d->size ? off + min_u64(length, d->size - off) : off;
     uint64_t sum = 0, skip = MAP_SKIP;
     struct extent e;
-    for (unsigned n = 0; off < end; off += e.length) {
-        if (n++ == DISK_WALK_MAX) { /* as the survey has it */
+    for (uint64_t n = 0; off < end; off += e.length, n++) {
+        if (n >= DISK_WALK_MAX) { /* as the survey has it */
             sum += end - off;
             break;
         }
         int r = map_or_data(d, off, end - off, &skip, &e);
         if (r < 0)
             return r;
+        n += e.effort;
         if (e.kind == EXTENT_DATA)
             sum += e.length;
     }
@@ -345,6 +346,7 @@ static int map_once(struct view *v, uint64_t off, uint64_t len, uint64_t *skip, 
     if (r < 0)
         return r;
     ret->length = e.length;
+    ret->effort = e.effort;
     ret->kind = e.kind == EXTENT_DATA ? EXTENT_DATA : EXTENT_HOLE;
     return 0;
 }
@@ -359,12 +361,13 @@ int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret)
     int r = map_once(v, off, len, &skip, &e);
     if (r < 0)
         return r;
-    for (unsigned n = 0; e.length < len && n < DISK_JOIN_MAX; n++) {
+    for (uint64_t n = e.effort; e.length < len && n < DISK_JOIN_MAX; n++) {
         struct extent next;
         /* an error further on is for whoever asks there */
         if (map_once(v, off + e.length, len - e.length, &skip, &next) < 0 || next.kind != e.kind)
             break;
         e.length += next.length;
+        n += next.effort;
     }
     *ret = e;
     return 0;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A directory as a SOURCE. It is one VM if it holds
  *
+ *   - AHV's vdisks, see vm-ahv.c; or
  *   - a descriptor (.ovf), see vm-ovf.c; or
+ *   - a .vmx, by its content, see vm-vmx.c; or
  *   - images of which one is left when all those are taken away that others refer to (extents, parents,
  *     backing files): the newest link of a chain, the descriptor of split extents; or
  *   - several such that their names make the disks of one VM: VMware's NAME.vmdk, NAME_1.vmdk, NAME_2.vmdk,
- *     or NAME-disk1, NAME-disk2.
+ *     or NAME-disk1, NAME-disk2; or
+ *   - no image, but raw files whose names are UUIDs: vdisks that were copied out of AHV.
  *
  * Anything else could be several VMs, and which disk is the first would be a guess; that is refused, and the
  * candidates are named, for the user to choose.
@@ -24,28 +27,22 @@
 
 enum { MAX_FILES = 4096 }; /* in the directory; each is looked into */
 
-struct listing {
-    char **names; /* owned, sorted */
-    size_t n;
-};
-
-static void listing_done(struct listing *l)
+void vm_listing_done(struct vm_listing *l)
 {
     for (size_t i = 0; i < l->n; i++)
         free(l->names[i]);
     free(l->names);
 }
-DEFINE_CLEANUP(struct listing *, listing_done)
 
 static int by_name(const void *a, const void *b)
 {
     return strverscmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int add_name(struct vm_builder *b, struct listing *l, const char *name)
+static int add_name(struct vm_builder *b, const char *dir, struct vm_listing *l, const char *name)
 {
     if (l->n >= MAX_FILES)
-        return fault_in(b->fault, -EFBIG, b->source->path, "has more than %d entries", MAX_FILES);
+        return fault_in(b->fault, -EFBIG, dir, "has more than %d entries", MAX_FILES);
     char **names = reallocarray(l->names, l->n + 1, sizeof *names);
     if (names)
         l->names = names;
@@ -55,19 +52,18 @@ static int add_name(struct vm_builder *b, struct listing *l, const char *name)
     return 0;
 }
 
-/* All names but hidden ones (macOS's "._x" among them). */
-static int list(struct vm_builder *b, struct listing *l)
+int vm_list_directory(struct vm_builder *b, const char *path, struct vm_listing *l)
 {
-    DIR *dir = opendir(b->source->path);
+    DIR *dir = opendir(path);
     if (!dir)
-        return fault_in(b->fault, -errno, b->source->path, "can't be opened: %s", strerror(errno));
+        return fault_in(b->fault, -errno, path, "can't be opened: %s", strerror(errno));
     int r = 0;
     const struct dirent *e;
     while (!r && (errno = 0, e = readdir(dir)))
         if (e->d_name[0] != '.')
-            r = add_name(b, l, e->d_name);
+            r = add_name(b, path, l, e->d_name);
     if (!r && errno)
-        r = fault_in(b->fault, -EIO, b->source->path, "can't be read: %s", strerror(errno));
+        r = fault_in(b->fault, -EIO, path, "can't be read: %s", strerror(errno));
     closedir(dir);
     if (l->n)
         qsort(l->names, l->n, sizeof *l->names, by_name);
@@ -81,7 +77,7 @@ static int open_entry(struct vm_builder *b, const char *name, struct file **ret,
 
 /* ---- descriptors ---- */
 
-static int open_descriptors(struct vm_builder *b, const struct listing *l, struct file **ovfs, size_t *n)
+static int open_descriptors(struct vm_builder *b, const struct vm_listing *l, struct file **ovfs, size_t *n)
 {
     for (size_t i = 0; i < l->n; i++) {
         if (!vm_has_suffix(l->names[i], ".ovf"))
@@ -92,6 +88,70 @@ static int open_descriptors(struct vm_builder *b, const struct listing *l, struc
         ++*n;
     }
     return 0;
+}
+
+/* Is this entry a .vmx? What can't be opened is none, whyever: if it matters, others say so. Answers 1, 0, or
+ * -ENOMEM. */
+static int is_vmx(struct vm_builder *b, const char *name, struct file **ret)
+{
+    uint8_t head[512];
+    enum vmx_kind kind = VMX_NONE;
+    _cleanup_(file_unrefp) struct file *f = NULL;
+    int r = open_entry(b, name, &f, NULL);
+    size_t n = r ? 0 : f->size < sizeof head ? (size_t)f->size : sizeof head;
+    if (n && f->size <= VMX_MAX_SIZE)
+        r = file_pread(f, head, n, 0);
+    if (!r && n && f->size <= VMX_MAX_SIZE)
+        r = vm_probe_vmx(f, head, n, &kind, NULL);
+    if (r == -ENOMEM)
+        return vm_no_memory(b);
+    if (r || kind != VMX_MACHINE)
+        return 0;
+    *ret = TAKE_PTR(f);
+    return 1;
+}
+
+/* VMware keeps the .vmx as it was before as "web01.vmx~". */
+static bool is_backup(const char *name)
+{
+    size_t n = strlen(name);
+    return n && name[n - 1] == '~';
+}
+
+/* The directory's .vmx, whatever it is called; *ret stays NULL when it has none. Several are several VMs. */
+static int find_vmx(struct vm_builder *b, const struct vm_listing *l, struct file **ret)
+{
+    char names[300] = "";
+    size_t n = 0, len = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        _cleanup_(file_unrefp) struct file *f = NULL;
+        int r = is_backup(l->names[i]) ? 0 : is_vmx(b, l->names[i], &f);
+        if (r < 0)
+            return r;
+        if (!r)
+            continue;
+        if (len < sizeof names)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", n ? ", " : "", l->names[i]);
+        if (!n++)
+            *ret = TAKE_PTR(f);
+    }
+    if (n < 2)
+        return 0;
+    file_unref(TAKE_PTR(*ret));
+    fault_in(b->fault, -ENOTSUP, b->source->path, "holds %zu virtual machines (.vmx): %s%s", n, names,
+             len >= sizeof names ? "..." : "");
+    return fault_hint(b->fault, -ENOTSUP, "name the .vmx of one");
+}
+
+static int add_described(struct vm_builder *b, struct file **ovfs, size_t n, struct file *vmx)
+{
+    if (!n)
+        return vm_add_vmx(b, vmx);
+    if (!vmx)
+        return vm_add_one_ovf(b, ovfs, n, "ovf");
+    fault_in(b->fault, -ENOTSUP, b->source->path, "holds both an .ovf and a .vmx: %s, %s",
+             vm_base_name(ovfs[0]->name), vm_base_name(vmx->name));
+    return fault_hint(b->fault, -ENOTSUP, "name the one that is meant");
 }
 
 /* ---- what refers to what ---- */
@@ -204,7 +264,7 @@ static int look_into(struct vm_builder *b, const char *name, struct file **ret)
     return r == -ENOMEM ? vm_no_memory(b) : r == 0 && strcmp(format->name, "raw") != 0;
 }
 
-static int find_images(struct vm_builder *b, const struct listing *l, struct candidates *c)
+static int find_images(struct vm_builder *b, const struct vm_listing *l, struct candidates *c)
 {
     for (size_t i = 0; i < l->n; i++) {
         _cleanup_(file_unrefp) struct file *f = NULL;
@@ -346,12 +406,22 @@ static int refuse_ambiguous(struct vm_builder *b, const struct candidates *c)
     for (size_t i = 0, n = 0; i < c->n && n < sizeof names; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", name_at(c, i));
     fault_in(b->fault, -ENOTSUP, b->source->path,
-             "holds %zu disk images, and no OVF says whether they are one VM: %s%s", c->n, names,
-             strlen(names) + 1 == sizeof names ? "..." : "");
+             "holds %zu disk images, and neither an .ovf nor a .vmx says whether they are one VM: %s%s", c->n,
+             names, strlen(names) + 1 == sizeof names ? "..." : "");
     return fault_hint(b->fault, -ENOTSUP, "name the disks of one VM, in their order");
 }
 
-static int add_images(struct vm_builder *b, const struct listing *l)
+/* No image was found: raw ones are recognised by nothing, but a vdisk's name is telling. */
+static int add_copied_vdisks(struct vm_builder *b, struct vm_listing *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (vm_is_vdisk_name(l->names[i]))
+            return vm_add_vdisks(b, b->source->path, l);
+    return fault_in(b->fault, -EMEDIUMTYPE, b->source->path,
+                    "holds no virtual machine: neither an .ovf or .vmx nor a disk image");
+}
+
+static int add_images(struct vm_builder *b, struct vm_listing *l)
 {
     struct candidates candidates = { 0 };
     _cleanup_(candidates_donep) struct candidates *c = &candidates;
@@ -365,8 +435,7 @@ static int add_images(struct vm_builder *b, const struct listing *l)
     size_t found = c->n;
     drop_referred(c, w);
     if (!found)
-        return fault_in(b->fault, -EMEDIUMTYPE, b->source->path,
-                        "holds no virtual machine: neither an .ovf nor a disk image");
+        return add_copied_vdisks(b, l);
     if (!c->n)
         return fault_in(b->fault, -ELOOP, b->source->path, "each of its %zu disk images is another's parent",
                         found);
@@ -381,22 +450,31 @@ static int add_images(struct vm_builder *b, const struct listing *l)
     return 0;
 }
 
-int vm_add_directory(struct vm_builder *b)
+static int add_listed(struct vm_builder *b, struct vm_listing *l)
 {
-    struct listing listing = { 0 };
-    _cleanup_(listing_donep) struct listing *l = &listing;
-    int r = list(b, l);
-    if (r < 0)
-        return r;
     size_t n = 0;
+    _cleanup_(file_unrefp) struct file *vmx = NULL;
     struct file **ovfs = calloc(l->n + 1, sizeof(struct file *));
     if (!ovfs)
         return vm_no_memory(b);
-    r = open_descriptors(b, l, ovfs, &n);
+    int r = open_descriptors(b, l, ovfs, &n);
     if (!r)
-        r = n ? vm_add_one_ovf(b, ovfs, n, "ovf") : add_images(b, l);
+        r = find_vmx(b, l, &vmx);
+    if (!r)
+        r = n || vmx ? add_described(b, ovfs, n, vmx) : add_images(b, l);
     for (size_t i = 0; i < n; i++)
         file_unref(ovfs[i]);
     free(ovfs);
     return r;
+}
+
+int vm_add_directory(struct vm_builder *b)
+{
+    struct vm_listing listing = { 0 };
+    _cleanup_(vm_listing_donep) struct vm_listing *l = &listing;
+    _cleanup_free_ char *vdisks = vm_vdisk_directory(b->source->path);
+    int r = vm_list_directory(b, vdisks ? vdisks : b->source->path, l);
+    if (r < 0)
+        return r;
+    return vdisks ? vm_add_vdisks(b, vdisks, l) : add_listed(b, l);
 }

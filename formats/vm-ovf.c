@@ -3,18 +3,17 @@
  *
  * The files that it names are opened by file_open_ref() on the descriptor itself. For a host file that looks
  * beside it and asks the trust list, for a member it looks in the archive; so nothing here knows which of
- * the two it is. What is in a file is found from its content: neither the format URI nor the suffix decides.
+ * the two it is; vm-ovf-file.c does that. What is in a file is found from its content: neither the format URI
+ * nor the suffix decides.
  *
  * Archives and directories may hold more than one descriptor (leftovers, macOS's "._x.ovf"): the one counts
  * whose references are all there. */
 #include "checked.h"
-#include "ovf.h"
-#include "vm-source.h"
+#include "vm-ovf-file.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 enum {
     MAX_DESCRIPTORS = 16, /* in one package: each is read to choose among them */
@@ -24,123 +23,6 @@ enum {
 #define BLANK_MAX (UINT64_C(64) << 40)
 
 /* ---- one disk ---- */
-
-/* Any "scheme://": the package then needs the network. */
-static bool is_url(const char *href)
-{
-    size_t n = strspn(href, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
-    return n && !strncmp(href + n, "://", 3);
-}
-
-static int hex_digit(char c)
-{
-    const char *digits = "0123456789abcdef", *p = c ? strchr(digits, c | 0x20) : NULL;
-    return p ? (int)(p - digits) : -1;
-}
-
-/* Replaces each "%XX"; NULL without memory, or when there is none to replace. */
-static char *percent_decoded(const char *href)
-{
-    char *out = strchr(href, '%') ? strdup(href) : NULL, *q = out;
-    if (!out)
-        return NULL;
-    for (const char *p = href; *p; p++) {
-        int high = *p == '%' ? hex_digit(p[1]) : -1, low = high < 0 ? -1 : hex_digit(p[2]);
-        if (low < 0 || !(high | low)) {
-            *q++ = *p;
-            continue;
-        }
-        *q++ = (char)(high << 4 | low);
-        p += 2;
-    }
-    *q = 0;
-    return out;
-}
-
-/* Opens what an href names: the literal name, else the name that it encodes. */
-static int open_href(struct file *ovf, const char *href, struct file **ret, struct fault *fault)
-{
-    static const char role[] = "disk file";
-    if (is_url(href)) {
-        fault_in(fault, -EPERM, ovf->name, "the disk file \"%s\" lies outside the package", href);
-        return fault_hint(fault, -EPERM, "put the file beside the OVF and name it there");
-    }
-    struct fault first = { 0 };
-    int r = file_open_ref(ovf, role, href, ret, &first);
-    _cleanup_free_ char *decoded = r == -ENOENT ? percent_decoded(href) : NULL;
-    if (decoded) {
-        struct fault second = { 0 };
-        int r2 = file_open_ref(ovf, role, decoded, ret, &second);
-        if (r2 == -ENOENT)
-            r2 = r;
-        else
-            first = second;
-        r = r2;
-    }
-    if (r < 0 && fault && !fault->err)
-        *fault = first;
-    return r;
-}
-
-static int refuse_later(struct fault *fault, const char *name, const char *what, const char *advice)
-{
-    fault_in(fault, -ENOTSUP, name, "%s, which this version doesn't read", what);
-    return fault_hint(fault, -ENOTSUP, "%s", advice);
-}
-
-/* 1: it begins as gzip does. */
-static int is_gzip(struct file *f, struct fault *fault)
-{
-    uint8_t magic[2];
-    if (f->size < sizeof magic)
-        return 0;
-    int r = file_pread_what(f, magic, sizeof magic, 0, "its beginning", fault);
-    return r < 0 ? r : magic[0] == 0x1f && magic[1] == 0x8b;
-}
-
-/* The content decides whether it is compressed: there are packages with the attribute and without gzip, and
- * the other way round. */
-static int check_compression(struct vm_builder *b, struct file *f, const struct ovf_file *ref,
-                             struct fault *fault)
-{
-    int gzip = is_gzip(f, fault);
-    if (gzip < 0)
-        return gzip;
-    if (gzip)
-        return refuse_later(fault, f->name, "is gzip-compressed inside the package",
-                            "unpack the package and the disk, and mount the disk itself");
-    if (ref->compression && strcasecmp(ref->compression, "gzip") != 0)
-        return refuse_later(fault, f->name, "has a compression that the OVF calls by a name of its own",
-                            "unpack the package and the disk, and mount the disk itself");
-    if (ref->compression)
-        notes_add(&b->vm->notes, "%s: the OVF says %s-compressed, but the file isn't", f->name,
-                  ref->compression);
-    return 0;
-}
-
-/* A file that was cut into chunks has the names HREF.000000000, ...; but exporters state a chunkSize for
- * files that fit into one chunk, and then leave the name alone. */
-static int open_file(struct vm_builder *b, struct file *ovf, const struct ovf_file *ref, struct file **ret,
-                     struct fault *fault)
-{
-    if (!ref->href[0])
-        return fault_in(fault, -EUCLEAN, ovf->name, "the File %s has no href", ref->id ? ref->id : "");
-    _cleanup_(file_unrefp) struct file *f = NULL;
-    struct fault why = { 0 };
-    int r = open_href(ovf, ref->href, &f, &why);
-    if (ref->chunk_size && (r == -ENOENT || (!r && f->size > ref->chunk_size)))
-        return refuse_later(fault, ovf->name, "a disk file is cut into chunks (ovf:chunkSize)",
-                            "join the chunks to one file with cat, and mount that");
-    if (!r)
-        r = check_compression(b, f, ref, &why);
-    if (r < 0) {
-        if (!fault->err)
-            *fault = why;
-        return r;
-    }
-    *ret = TAKE_PTR(f);
-    return 0;
-}
 
 static int open_blank(struct vm_builder *b, struct file *ovf, const struct ovf_drive *drive)
 {
@@ -173,9 +55,25 @@ static void note_capacity(struct vm_builder *b, uint64_t capacity)
                   (unsigned long long)capacity);
 }
 
-/* The disk was added; opens what it is made of. */
-static int open_drive(struct vm_builder *b, struct file *ovf, const struct ovf_drive *drive)
+/* What the OVF calls a delta must be one by its image's own word too. */
+static void refuse_whole(struct vm_builder *b, const struct ovf_disk *disk)
 {
+    struct vm_disk *d = &b->vm->disks[b->vm->n_disks - 1];
+    if (!d->image || d->image->n_layers > 1)
+        return;
+    image_close(d->image);
+    d->image = NULL;
+    fault_in(&d->why, -ENOTSUP, d->source,
+             "is a delta of the Disk %s by the OVF (ovf:parentRef), but the image itself names no parent",
+             disk->parent_ref);
+    fault_hint(&d->why, -ENOTSUP, "consolidate the disk before the export");
+}
+
+/* The disk was added; opens what it is made of. */
+static int open_drive(struct ovf_package *p, const struct ovf_drive *drive)
+{
+    struct vm_builder *b = p->b;
+    struct file *ovf = p->ovf;
     const struct ovf_disk *disk = drive->disk;
     struct fault why = { 0 };
     _cleanup_(file_unrefp) struct file *f = NULL;
@@ -183,13 +81,10 @@ static int open_drive(struct vm_builder *b, struct file *ovf, const struct ovf_d
     if (drive->missing)
         r = fault_in(&why, -ENOENT, ovf->name, "the %s that a disk refers to isn't in the OVF",
                      drive->missing);
-    else if (disk && disk->parent_ref)
-        r = refuse_later(&why, ovf->name, "a disk is a delta of another (ovf:parentRef)",
-                         "consolidate the disk before the export");
     else if (!drive->file)
         return open_blank(b, ovf, drive);
     else
-        r = open_file(b, ovf, drive->file, &f, &why);
+        r = ovf_open_disk(p, disk, drive->file, &f, &why);
     if (r < 0)
         return vm_settle_disk(b, r, NULL, &why);
     struct vm_disk *d = &b->vm->disks[b->vm->n_disks - 1];
@@ -199,6 +94,8 @@ static int open_drive(struct vm_builder *b, struct file *ovf, const struct ovf_d
     free(d->source);
     d->source = source;
     r = vm_open_disk(b, f);
+    if (!r && disk && disk->parent_ref)
+        refuse_whole(b, disk);
     if (!r && disk)
         note_capacity(b, disk->capacity);
     return r;
@@ -209,8 +106,10 @@ static bool copy_string(char **dst, const char *src)
     return !src || (*dst = strdup(src));
 }
 
-static int add_drive(struct vm_builder *b, struct file *ovf, const struct ovf_drive *drive)
+static int add_drive(struct ovf_package *p, const struct ovf_drive *drive)
 {
+    struct vm_builder *b = p->b;
+    const struct file *ovf = p->ovf;
     const char *id = drive->disk ? drive->disk->id : NULL;
     _cleanup_free_ char *name = NULL;
     const char *part = drive->file ? drive->file->href : drive->missing ? drive->missing : id ? id : "blank";
@@ -226,7 +125,7 @@ static int add_drive(struct vm_builder *b, struct file *ovf, const struct ovf_dr
     d->capacity = drive->disk ? drive->disk->capacity : 0;
     if (!copy_string(&d->id, id) || !copy_string(&d->controller, drive->controller))
         return vm_no_memory(b);
-    return open_drive(b, ovf, drive);
+    return open_drive(p, drive);
 }
 
 /* ---- the whole ---- */
@@ -252,8 +151,10 @@ static void take_description(struct vm *vm, struct ovf *o)
         vm->firmware = TAKE_PTR(o->firmware);
     if (!vm->os_type)
         vm->os_type = TAKE_PTR(o->os_type);
-    if (!vm->cpus)
+    if (!vm->cpus) {
         vm->cpus = o->cpus;
+        vm->cores = o->cores;
+    }
     if (!vm->memory)
         vm->memory = o->memory;
     for (size_t i = 0; i < o->notes.n; i++)
@@ -287,8 +188,16 @@ static int add_parsed(struct vm_builder *b, struct file *file, struct ovf *o, co
         return r;
     take_description(b->vm, o);
     r = take_nics(b, o);
+    struct ovf_package package = { .b = b, .ovf = file, .o = o };
+    _cleanup_(ovf_package_donep) struct ovf_package *p = &package;
+    for (size_t i = 0; !r && i < o->n_controllers; i++)
+        r = vm_add_controller(b, o->controllers[i].kind, o->controllers[i].subtype, o->controllers[i].bus);
+    if (!r && o->boot_order)
+        r = vm_add_boot_order(b, o->boot_order);
     for (size_t i = 0; !r && i < o->n_drives; i++)
-        r = add_drive(b, file, &o->drives[i]);
+        r = add_drive(p, &o->drives[i]);
+    if (!r)
+        r = ovf_record_package(p);
     return r;
 }
 
@@ -302,11 +211,9 @@ int vm_add_ovf(struct vm_builder *b, struct file *file, const char *kind)
 /* Does it name files, and are they all there? */
 static bool resolves(struct file *file, const struct ovf *o)
 {
-    for (size_t i = 0; i < o->n_files; i++) {
-        _cleanup_(file_unrefp) struct file *f = NULL;
-        if (!o->files[i].href[0] || open_href(file, o->files[i].href, &f, NULL) < 0)
+    for (size_t i = 0; i < o->n_files; i++)
+        if (!ovf_file_exists(file, &o->files[i]))
             return false;
-    }
     return o->n_files > 0 && o->n_drives > 0;
 }
 

@@ -4,6 +4,7 @@
  *     a directory                  vm-directory.c
  *     a tar header, checksum right vm-ovf.c, an OVA
  *     a '<'                        vm-ovf.c, an OVF descriptor
+ *     text with a .vmx's keys      vm-vmx.c
  *     all else                     a disk image, whose format image.c finds
  *
  * With -o format= every SOURCE is a disk image of that format.
@@ -23,7 +24,7 @@
 #include <sys/stat.h>
 
 /* Whole files of text up to this size are no disks: a .vmx, a certificate, a manifest. */
-enum { TEXT_MAX = 1024 * 1024 };
+enum { TEXT_MAX = 1024 * 1024, MAX_BOOT_WORDS = 64 };
 
 /* ---- what the kinds of SOURCE share ---- */
 
@@ -106,6 +107,43 @@ int vm_describe(struct vm_builder *b, const char *kind, const char *name)
     return 0;
 }
 
+int vm_add_controller(struct vm_builder *b, const char *kind, const char *subtype, int bus)
+{
+    struct vm *vm = b->vm;
+    for (size_t i = 0; i < vm->n_controllers; i++)
+        if (vm->controllers[i].bus == bus && !strcmp(vm->controllers[i].kind, kind))
+            return 0;
+    struct vm_controller *more = reallocarray(vm->controllers, vm->n_controllers + 1, sizeof *more);
+    if (!more)
+        return vm_no_memory(b);
+    vm->controllers = more;
+    struct vm_controller *c = &more[vm->n_controllers++];
+    *c = (struct vm_controller){ .kind = strdup(kind), .bus = bus };
+    if (!c->kind || (subtype && !(c->subtype = strdup(subtype))))
+        return vm_no_memory(b);
+    return 0;
+}
+
+int vm_add_boot_order(struct vm_builder *b, const char *words)
+{
+    struct vm *vm = b->vm;
+    for (const char *p = words; *p;) {
+        size_t n = strcspn(p, ", \t");
+        char **more = n && vm->n_boot_order < MAX_BOOT_WORDS
+                          ? reallocarray(vm->boot_order, vm->n_boot_order + 1, sizeof *more)
+                          : NULL;
+        if (more) {
+            vm->boot_order = more;
+            if (!(more[vm->n_boot_order] = strndup(p, n)))
+                return vm_no_memory(b);
+            vm->n_boot_order++;
+        }
+        p += n;
+        p += strspn(p, ", \t");
+    }
+    return 0;
+}
+
 /* The base name without its suffix, for a VM whose description gives none; NULL: no memory. */
 static char *source_name(const char *path, bool directory)
 {
@@ -125,7 +163,7 @@ static char *source_name(const char *path, bool directory)
 
 /* ---- a SOURCE that is a file ---- */
 
-static bool is_text(const uint8_t *p, size_t n)
+bool vm_is_text(const uint8_t *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if ((p[i] < ' ' && !strchr("\t\r\n\f", p[i])) || p[i] == 0x7f || !p[i])
@@ -138,7 +176,7 @@ static bool is_text(const uint8_t *p, size_t n)
 static int refuse_no_disk(struct file *f, const uint8_t *head, size_t n, struct fault *fault)
 {
     const struct format *format;
-    bool text = f->size <= TEXT_MAX && is_text(head, n);
+    bool text = f->size <= TEXT_MAX && vm_is_text(head, n);
     bool tar = n == TAR_BLOCK && tar_probe(head) == TAR_MAGIC;
     if (!text && !tar)
         return 0;
@@ -150,7 +188,7 @@ static int refuse_no_disk(struct file *f, const uint8_t *head, size_t n, struct 
         fault_at(fault, -EUCLEAN, f->name, 0, "looks like a damaged OVA: the first tar header is invalid");
         return fault_hint(fault, -EUCLEAN, "-o format=raw to insist on a raw disk");
     }
-    fault_in(fault, -EMEDIUMTYPE, f->name, "is a text file, neither a disk image nor an OVF");
+    fault_in(fault, -EMEDIUMTYPE, f->name, "is a text file, neither a disk image nor an OVF or .vmx");
     return fault_hint(fault, -EMEDIUMTYPE, "-o format=raw to insist on a raw disk");
 }
 
@@ -178,6 +216,17 @@ static int add_file(struct vm_builder *b)
         return vm_add_archive(b, f);
     if (ovf_looks_like_xml(head, n))
         return vm_add_ovf(b, f, "ovf");
+    enum vmx_kind kind;
+    r = vm_probe_vmx(f, head, n, &kind, b->fault);
+    if (r < 0)
+        return r;
+    if (kind == VMX_MACHINE)
+        return vm_add_vmx(b, f);
+    if (kind == VMX_SNAPSHOTS) {
+        fault_in(b->fault, -EMEDIUMTYPE, f->name,
+                 "is a .vmsd: VMware's list of a machine's snapshots, which names no disk to show");
+        return fault_hint(b->fault, -EMEDIUMTYPE, "mount the .vmx beside it, or a snapshot's .vmdk");
+    }
     r = refuse_no_disk(f, head, n, b->fault);
     return r < 0 ? r : add_image(b, f);
 }
@@ -233,6 +282,8 @@ static int check_disks(struct vm_builder *b)
         return fault_in(b->fault, -EMEDIUMTYPE, b->source ? b->source->path : "", "has no disks");
     if (b->fault && !b->fault->err)
         *b->fault = vm->disks[0].why;
+    if (b->fault && !b->fault->hint[0] && vm->n_disks > 1)
+        fault_hint(b->fault, b->fault->err, "none of the machine's %zu disks can be shown", vm->n_disks);
     return vm->disks[0].why.err;
 }
 
@@ -265,6 +316,21 @@ static void close_sources(struct vm_source *s)
     }
 }
 
+static void close_packages(struct vm *vm)
+{
+    for (size_t i = 0; i < vm->n_packages; i++) {
+        struct vm_package *p = &vm->packages[i];
+        file_unref(p->ovf);
+        file_unref(p->manifest);
+        file_unref(p->certificate);
+        for (size_t k = 0; k < p->n_references; k++)
+            free(p->references[k].name);
+        free(p->references);
+        free(p->ovf_name);
+    }
+    free(vm->packages);
+}
+
 void vm_close(struct vm *vm)
 {
     if (!vm)
@@ -274,16 +340,28 @@ void vm_close(struct vm *vm)
         free(vm->disks[i].source);
         free(vm->disks[i].id);
         free(vm->disks[i].controller);
+        free(vm->disks[i].mode);
+        free(vm->disks[i].sharing);
+        free(vm->disks[i].device_type);
     }
     for (size_t i = 0; i < vm->n_nics; i++) {
         free(vm->nics[i].type);
         free(vm->nics[i].network);
         free(vm->nics[i].mac);
     }
+    close_packages(vm);
+    for (size_t i = 0; i < vm->n_controllers; i++) {
+        free(vm->controllers[i].kind);
+        free(vm->controllers[i].subtype);
+    }
+    for (size_t i = 0; i < vm->n_boot_order; i++)
+        free(vm->boot_order[i]);
     close_sources(vm->private);
     notes_done(&vm->notes);
     free(vm->disks);
     free(vm->nics);
+    free(vm->controllers);
+    free(vm->boot_order);
     free(vm->name);
     free(vm->kind);
     free(vm->description);

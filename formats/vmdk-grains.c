@@ -153,7 +153,9 @@ static int map_table(const struct delta *d, const struct table *t, uint64_t g, u
     for (g++; g < end; g++)
         if (look_up(d, t, g, &next) < 0 || next.kind != first.kind)
             break;
-    *ret = (struct extent){ .length = (g - start) * d->grain, .kind = first.kind };
+    *ret = (struct extent){ .length = (g - start) * d->grain,
+                            .kind = first.kind,
+                            .effort = (unsigned)((g - start) / EFFORT_ENTRIES) };
     return 0;
 }
 

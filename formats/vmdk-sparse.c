@@ -141,8 +141,7 @@ static uint64_t absent_until(const struct sparse *s, uint64_t gt)
 }
 
 /* The run of grains of one kind that begins at grain g and ends in its table, before `until`. */
-static int map_table(struct sparse *s, uint64_t g, uint64_t until, enum extent_kind *ret_kind,
-                     uint64_t *ret_end)
+static int map_table(struct sparse *s, uint64_t g, uint64_t until, struct extent *ret, uint64_t *ret_end)
 {
     uint64_t gt = g / s->h.gtes_per_gt, first = gt * s->h.gtes_per_gt;
     uint64_t last = min_u64(first + gt_entries(s, gt), until);
@@ -150,12 +149,14 @@ static int map_table(struct sparse *s, uint64_t g, uint64_t until, enum extent_k
     int r = get_gt(s, gt, &b);
     if (r < 0)
         return r;
-    r = classify(s, g, gte_of(b, g - first), ret_kind);
-    enum extent_kind kind = *ret_kind;
+    r = classify(s, g, gte_of(b, g - first), &ret->kind);
+    enum extent_kind kind = ret->kind;
+    uint64_t start = g;
     for (g++; !r && g < last; g++)
-        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != *ret_kind)
+        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
             break;
     cache_put(s->cache, b);
+    ret->effort = (unsigned)((g - start) / EFFORT_ENTRIES);
     *ret_end = g;
     return r;
 }
@@ -170,7 +171,7 @@ static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent 
         int r = 0;
         if (!s->gd[gt])
             end = absent_until(s, gt);
-        else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e.kind, &end)))
+        else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e, &end)))
             end *= s->grain;
         if (r < 0)
             return r;
@@ -259,15 +260,20 @@ static int load_grain(void *ctx, uint64_t g, void *buf, size_t size)
 
 static int pread_packed(struct sparse *s, uint8_t *p, size_t len, uint64_t off)
 {
+    bool pass_by = len >= CACHE_PASS_BY;
     while (len) {
         uint64_t g = off / s->grain, within = off % s->grain;
         size_t n = (size_t)min_u64(len, s->grain - within);
         struct cache_block *b;
-        int r = cache_get(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s, &b);
+        int r;
+        if (pass_by && n == s->grain) {
+            r = cache_pass_by(s->cache, s->grain_owner, g, p, n, load_grain, s);
+        } else if (!(r = cache_get(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s, &b))) {
+            memcpy(p, b->data + within, n);
+            cache_put(s->cache, b);
+        }
         if (r < 0)
             return r;
-        memcpy(p, b->data + within, n);
-        cache_put(s->cache, b);
         p += n;
         off += n;
         len -= n;
@@ -577,6 +583,37 @@ static int check_tables(const struct sparse *s, struct fault *fault)
     return r < 0 ? r : check_last_packed(s, &last, fault);
 }
 
+/* Refuses if one of the `n` entries at `at` isn't 0. What lies outside the file is none. */
+static int want_no_entries(const struct sparse *s, uint64_t at, uint64_t n, struct fault *fault)
+{
+    for (uint64_t end = at + n * ENTRY; at < end; at += ENTRY) {
+        static const uint8_t none[ENTRY];
+        uint8_t entry[ENTRY];
+        if (file_pread(s->file, entry, ENTRY, at) < 0)
+            return 0;
+        if (memcmp(entry, none, ENTRY) != 0)
+            return fault_at(fault, -EUCLEAN, s->file->name, at,
+                            "damaged: its tables have grains behind the end that its header states");
+    }
+    return 0;
+}
+
+/* Where the descriptor's line is longer than the header's capacity, the tail is a hole, unless the tables
+ * know of grains there: then the header is damaged, and zeros would stand for them. The directory is looked
+ * at up to the end of its sector only, since what follows may be a table. */
+static int check_tail(const struct sparse *s, struct fault *fault)
+{
+    enum { PER_SECTOR = VMDK_SECTOR / ENTRY };
+    uint64_t grains = div_up(s->disk.size, s->grain), gts = div_up(grains, s->h.gtes_per_gt);
+    uint64_t gd_end = min_u64(gts, round_up(s->n_gts, PER_SECTOR));
+    int r = want_no_entries(s, s->h.gd_sector * VMDK_SECTOR + s->n_gts * ENTRY, gd_end - s->n_gts, fault);
+    uint64_t gt = s->n_gts - 1, used = gt_entries(s, gt);
+    uint64_t end = min_u64(s->h.gtes_per_gt, grains - gt * s->h.gtes_per_gt);
+    if (!r && s->gd[gt])
+        r = want_no_entries(s, (uint64_t)s->gd[gt] * VMDK_SECTOR + used * ENTRY, end - used, fault);
+    return r;
+}
+
 /* Fills in what follows from the header; refuses tables larger than we keep. */
 static int derive_sizes(struct sparse *s, uint64_t sectors, struct notes *notes, struct fault *fault)
 {
@@ -633,6 +670,8 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
         r = load_gd(s, &ctx->info->notes, fault);
     if (!r)
         r = check_tables(s, fault);
+    if (!r && s->disk.size > s->capacity)
+        r = check_tail(s, fault);
     if (r < 0)
         return r;
     tell_info(s, ctx->info);

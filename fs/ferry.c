@@ -13,11 +13,6 @@ static unsigned default_threads(void)
     return n < 1 ? 1 : n > 8 ? 8 : (unsigned)n;
 }
 
-static bool later(struct timespec a, struct timespec b)
-{
-    return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
-}
-
 static void set_owner(struct ferry *f, const struct options *o)
 {
     mode_t mask = umask(022);
@@ -25,22 +20,6 @@ static void set_owner(struct ferry *f, const struct options *o)
     f->uid = o->uid >= 0 ? (uid_t)o->uid : getuid();
     f->gid = o->gid >= 0 ? (gid_t)o->gid : getgid();
     f->umask = o->umask >= 0 ? (mode_t)o->umask : mask;
-}
-
-static int open_disks(struct ferry *f)
-{
-    while (view_formats[f->n_views] && f->n_views < MAX_VIEWS)
-        f->n_views++;
-    f->disks = calloc(f->vm->n_disks ? f->vm->n_disks : 1, sizeof *f->disks);
-    if (!f->disks)
-        return -ENOMEM;
-    for (size_t i = 0; i < f->vm->n_disks; i++) {
-        pthread_mutex_init(&f->disks[i].lock, NULL);
-        pthread_mutex_init(&f->disks[i].info_lock, NULL);
-        if (later(f->vm->disks[i].mtime, f->mtime))
-            f->mtime = f->vm->disks[i].mtime;
-    }
-    return 0;
 }
 
 int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
@@ -51,10 +30,13 @@ int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
     f->options = o;
     pthread_mutex_init(&f->guest_lock, NULL);
     pthread_mutex_init(&f->info_lock, NULL);
+    pthread_mutex_init(&f->states_lock, NULL);
     set_owner(f, o);
-    f->pool = pool_new(o->threads ? o->threads : default_threads());
+    unsigned threads = o->threads ? o->threads : default_threads();
+    f->pool = pool_new(threads);
+    f->digesters = digesters_new(threads);
     f->cache = f->pool ? cache_new((size_t)o->cache_mib << 20, f->pool) : NULL;
-    int r = f->cache ? 0 : fault_in(fault, -ENOMEM, "", "out of memory");
+    int r = f->cache && f->digesters ? 0 : fault_in(fault, -ENOMEM, "", "out of memory");
     if (!r) {
         struct vm_options vo = {
             .sources = o->sources,
@@ -66,7 +48,7 @@ int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
         struct image_env env = { .cache = f->cache };
         r = vm_open(&vo, &env, &f->vm, fault);
     }
-    if (!r && open_disks(f) < 0)
+    if (!r && ferry_states_open(f) < 0)
         r = fault_in(fault, -ENOMEM, "", "out of memory");
     struct node_id root = { .ops = &root_ops };
     if (!r && !(f->nodes = node_table_new(&root)))
@@ -83,53 +65,23 @@ void ferry_close(struct ferry *f)
 {
     if (!f)
         return;
-    pool_free(f->pool); /* first: its jobs use everything else */
+    digesters_free(f->digesters);
+    pool_free(f->pool); /* before all that its jobs use */
     node_table_free(f->nodes);
     guest_free(f->guest);
-    for (size_t i = 0; f->disks && i < f->vm->n_disks; i++) {
-        for (size_t k = 0; k < MAX_VIEWS; k++)
-            view_close(f->disks[i].views[k]);
-        free(f->disks[i].info.bytes);
-        pthread_mutex_destroy(&f->disks[i].lock);
-        pthread_mutex_destroy(&f->disks[i].info_lock);
-    }
-    free(f->disks);
+    ferry_states_close(f);
     vm_close(f->vm);
     cache_free(f->cache);
     free(f->info.bytes);
     pthread_mutex_destroy(&f->guest_lock);
     pthread_mutex_destroy(&f->info_lock);
+    pthread_mutex_destroy(&f->states_lock);
     free(f);
 }
 
-static void make_views(struct ferry *f, size_t disk)
+void ferry_stop(struct ferry *f)
 {
-    struct ferry_disk *d = &f->disks[disk];
-    const struct image *image = f->vm->disks[disk].image;
-    struct view_source src = { .disk = image->disk, .sector_size = image_sector_size(image) };
-    view_identity(image, src.id);
-    _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
-    if (!view_survey(src.disk, &survey)) /* else view_open says why, for each view */
-        src.survey = survey;
-    for (size_t i = 0; i < f->n_views; i++) {
-        int r = view_open(view_formats[i], &src, &d->views[i], &d->why[i]);
-        if (r < 0) {
-            d->views[i] = NULL;
-            fault_in(&d->why[i], r, "", "%s", strerror(-r));
-        }
-    }
-}
-
-int ferry_views(struct ferry *f, size_t disk, struct ferry_disk **ret)
-{
-    struct ferry_disk *d = &f->disks[disk];
-    pthread_mutex_lock(&d->lock);
-    if (!d->made)
-        make_views(f, disk);
-    d->made = true;
-    pthread_mutex_unlock(&d->lock);
-    *ret = d;
-    return 0;
+    digesters_stop(f->digesters);
 }
 
 struct guest *ferry_guest(struct ferry *f)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Names come from images: what isn't UTF-8 is shown with '?' for each bad byte, never dropped. */
 static json_t *text_json(const char *s)
@@ -72,7 +73,8 @@ static json_t *layer_json(const struct layer_info *l)
     return o;
 }
 
-static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
+/* What the machine's description says of a disk, and whether it is there. */
+static void set_place(json_t *o, const struct vm_disk *d, size_t i)
 {
     char name[32], why[1024];
     snprintf(name, sizeof name, "disk%zu", i);
@@ -89,6 +91,16 @@ static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
         set_number(o, "bus", (uint64_t)d->bus);
     if (d->unit >= 0)
         set_number(o, "unit", (uint64_t)d->unit);
+    if (d->capacity)
+        set_number(o, "capacity", d->capacity);
+    set_text(o, "mode", d->mode);
+    set_text(o, "sharing", d->sharing);
+    set_text(o, "device_type", d->device_type);
+}
+
+static void set_disk(json_t *o, const struct vm_disk *d, size_t i)
+{
+    set_place(o, d, i);
     if (!d->image)
         return;
     set_number(o, "size", d->image->disk->size);
@@ -180,6 +192,40 @@ static json_t *system_json(const struct guest *g, const struct guest_system *s, 
     return o;
 }
 
+/* As the description has it: what is in each disk stands in "disks". */
+static json_t *vm_disks_json(const struct vm *vm)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < vm->n_disks; i++) {
+        json_t *o = json_object();
+        set_number(o, "index", i);
+        set_place(o, &vm->disks[i], i);
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
+static json_t *controllers_json(const struct vm *vm)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < vm->n_controllers; i++) {
+        json_t *o = json_object();
+        set_text(o, "type", vm->controllers[i].kind);
+        set_text(o, "subtype", vm->controllers[i].subtype);
+        set_number(o, "bus", (uint64_t)vm->controllers[i].bus);
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
+static json_t *boot_order_json(const struct vm *vm)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < vm->n_boot_order; i++)
+        json_array_append_new(a, text_json(vm->boot_order[i]));
+    return a;
+}
+
 static json_t *vm_json(const struct vm *vm)
 {
     json_t *o = json_object(), *nics = json_array();
@@ -190,6 +236,8 @@ static json_t *vm_json(const struct vm *vm)
     set_text(o, "os_type", vm->os_type);
     if (vm->cpus)
         set_number(o, "cpus", vm->cpus);
+    if (vm->cores)
+        set_number(o, "cores_per_socket", vm->cores);
     if (vm->memory)
         set_number(o, "memory", vm->memory);
     for (size_t i = 0; i < vm->n_nics; i++) {
@@ -200,6 +248,9 @@ static json_t *vm_json(const struct vm *vm)
         json_array_append_new(nics, nic);
     }
     set(o, "nics", nics);
+    set(o, "controllers", controllers_json(vm));
+    set(o, "disks", vm_disks_json(vm));
+    set(o, "boot_order", boot_order_json(vm));
     return o;
 }
 
@@ -267,43 +318,116 @@ int ferry_info(struct ferry *f, const struct text **ret)
     return r;
 }
 
-static int make_disk_info(struct ferry *f, size_t i)
+/* ---- a state of a disk ---- */
+
+static json_t *view_json(const struct view_format *format, const struct view *view, const struct fault *fault)
 {
-    struct ferry_disk *d;
-    int r = ferry_views(f, i, &d);
-    if (r < 0)
-        return r;
-    json_t *o = json_object(), *views = json_array();
-    set_number(o, "schema", 1);
-    set_disk(o, &f->vm->disks[i], i);
-    for (size_t k = 0; k < f->n_views; k++) {
-        char why[1024];
-        json_t *v = json_object();
-        set_text(v, "name", view_formats[k]->file_name);
-        set_text(v, "format", view_formats[k]->name);
-        set(v, "shown", json_boolean(d->views[k] != NULL));
-        if (d->views[k]) {
-            set_number(v, "size", d->views[k]->layout.size);
-            set_number(v, "allocated", d->views[k]->allocated);
-        } else {
-            fault_reason(&d->why[k], why, sizeof why);
-            set_text(v, "why", why);
-        }
-        if (k == 0 && d->views[k])
-            set_number(o, "allocated", d->views[k]->allocated);
-        json_array_append_new(views, v);
+    char why[1024];
+    json_t *v = json_object();
+    set_text(v, "name", format->file_name);
+    set_text(v, "format", format->name);
+    set(v, "shown", json_boolean(view != NULL));
+    if (view) {
+        set_number(v, "size", view->layout.size);
+        set_number(v, "allocated", view->allocated);
+    } else {
+        fault_reason(fault, why, sizeof why);
+        set_text(v, "why", why);
     }
-    set(o, "views", views);
-    return publish(o, &d->info);
+    return v;
 }
 
-int ferry_disk_info(struct ferry *f, size_t disk, const struct text **ret)
+static void set_views(json_t *o, struct ferry *f, struct ferry_state *s)
 {
-    struct ferry_disk *d = &f->disks[disk];
-    pthread_mutex_lock(&d->info_lock);
-    int r = d->info.bytes ? 0 : make_disk_info(f, disk);
-    pthread_mutex_unlock(&d->info_lock);
-    *ret = &d->info;
+    json_t *views = json_array();
+    ferry_views_get(f, s);
+    for (size_t k = 0; k < f->n_views; k++)
+        json_array_append_new(views, view_json(view_formats[k], s->views[k], &s->why[k]));
+    if (s->views[0])
+        set_number(o, "allocated", s->views[0]->allocated);
+    ferry_views_put(f, s);
+    set(o, "views", views);
+}
+
+/* The name may hold anything: NULs are as JSON has them, what isn't UTF-8 is '?', and the xattr has it all.
+ */
+static json_t *name_json(const struct image_snapshot *s)
+{
+    json_t *j = json_stringn(s->name, s->name_n);
+    return j ? j : text_json(s->name);
+}
+
+static json_t *snapshot_json(struct ferry *f, size_t disk, size_t i)
+{
+    const struct image_snapshot *s = &f->vm->disks[disk].image->layers[0].snapshots[i];
+    const struct ferry_state *state = ferry_state(f, disk, i + 1);
+    const struct fault *fault = f->disks[disk].snapshots[i].image_why;
+    char path[16 + sizeof f->disks[disk].names[i]], date[40], why[1024];
+    struct tm tm;
+    json_t *o = json_object();
+    set(o, "name", name_json(s));
+    set_text(o, "id", s->id);
+    set(o, "shown", json_boolean(state != NULL));
+    if (state) {
+        snprintf(path, sizeof path, "snapshots/%s", f->disks[disk].names[i]);
+        set_text(o, "directory", path);
+    } else if (s->why) {
+        set_text(o, "why", s->why);
+    } else if (fault) {
+        fault_reason(fault, why, sizeof why);
+        set_text(o, "why", why);
+    }
+    set_number(o, "size", s->size > INT64_MAX ? INT64_MAX : s->size);
+    set_number(o, "vm_state_size", s->vm_state > INT64_MAX ? INT64_MAX : s->vm_state);
+    set_number(o, "date_seconds", (uint64_t)s->date.tv_sec);
+    if (gmtime_r(&s->date.tv_sec, &tm) && strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        set_text(o, "date", date);
+    return o;
+}
+
+static json_t *bitmap_json(const struct image_bitmap *b)
+{
+    json_t *o = json_object();
+    set_text(o, "name", b->name);
+    set_number(o, "granularity", b->granularity);
+    set(o, "enabled", json_boolean(b->enabled));
+    set(o, "in_use", json_boolean(b->in_use));
+    return o;
+}
+
+static void set_kept_beside(json_t *o, struct ferry *f, size_t disk)
+{
+    const struct layer_info *top = &f->vm->disks[disk].image->layers[0];
+    json_t *snapshots = json_array(), *bitmaps = json_array();
+    for (size_t i = 0; i < top->n_snapshots; i++)
+        json_array_append_new(snapshots, snapshot_json(f, disk, i));
+    for (size_t i = 0; i < top->n_bitmaps; i++)
+        json_array_append_new(bitmaps, bitmap_json(&top->bitmaps[i]));
+    set(o, "snapshots", snapshots);
+    set(o, "bitmaps", bitmaps);
+}
+
+static int make_state_info(struct ferry *f, struct ferry_state *s)
+{
+    struct vm_disk d = f->vm->disks[s->disk];
+    d.image = s->image;
+    json_t *o = json_object();
+    set_number(o, "schema", 1);
+    set_disk(o, &d, s->disk);
+    if (s->snapshot)
+        set(o, "snapshot", snapshot_json(f, s->disk, s->snapshot - 1));
+    set_views(o, f, s);
+    if (!s->snapshot)
+        set_kept_beside(o, f, s->disk);
+    return publish(o, &s->info);
+}
+
+int ferry_state_info(struct ferry *f, struct ferry_state *s, const struct text **ret)
+{
+    pthread_mutex_lock(&s->info_lock);
+    int r = s->info.bytes ? 0 : make_state_info(f, s);
+    pthread_mutex_unlock(&s->info_lock);
+    *ret = &s->info;
     return r;
 }
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { READ_EFFORT = 1 << 22 }; /* of one read: some hundred ms */
+
 struct map_writer {
     pthread_mutex_t lock; /* protects all below */
     struct disk *disk;
@@ -17,6 +19,7 @@ struct map_writer {
     uint64_t text_off; /* where line[0] lies in the text */
     size_t n;          /* bytes in line */
     bool ended;        /* the closing bracket was written */
+    uint64_t effort;   /* of the lines so far */
     char line[256];
 };
 
@@ -43,13 +46,15 @@ void map_writer_free(struct map_writer *w)
 static int whole_extent(struct disk *d, uint64_t off, struct extent *ret)
 {
     int r = disk_map(d, off, d->size - off, ret);
-    for (unsigned n = 0; !r && off + ret->length < d->size && n < DISK_JOIN_MAX; n++) {
+    for (uint64_t n = r < 0 ? 0 : ret->effort; !r && off + ret->length < d->size && n < DISK_JOIN_MAX; n++) {
         struct extent next;
         uint64_t at = off + ret->length;
         if (disk_map(d, at, d->size - at, &next) < 0 || next.kind != ret->kind || next.depth != ret->depth ||
             next.compressed != ret->compressed)
             break;
         ret->length += next.length;
+        ret->effort += 1 + next.effort;
+        n += next.effort;
     }
     return r;
 }
@@ -81,6 +86,7 @@ static int next_line(struct map_writer *w)
         e.kind == EXTENT_HOLE ? "false" : "true", data ? "false" : "true", data ? "true" : "false",
         e.compressed ? "true" : "false", kinds[e.kind], last ? "" : ",");
     w->disk_off += e.length;
+    w->effort += 1 + e.effort;
     return 0;
 }
 
@@ -89,6 +95,7 @@ int map_writer_read(struct map_writer *w, void *buf, size_t len, uint64_t off, s
     int r = 0;
     size_t done = 0;
     pthread_mutex_lock(&w->lock);
+    const uint64_t before = w->effort;
     if (off < w->text_off) {
         w->disk_off = w->text_off = w->n = 0;
         w->ended = false;
@@ -102,6 +109,8 @@ int map_writer_read(struct map_writer *w, void *buf, size_t len, uint64_t off, s
             done += n;
             continue;
         }
+        if (done && w->effort - before >= READ_EFFORT)
+            break; /* a short read, and the caller comes again */
         r = next_line(w);
         if (r < 0 || !w->n)
             break;

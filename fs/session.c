@@ -9,6 +9,7 @@
 
 #include "../formats/cleanup.h"
 #include "direct-mmap.h"
+#include "reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -227,7 +228,7 @@ static bool put_plus(struct listing *l, const char *name, const struct node_id *
     if (!id || make_entry(l->ferry, l->dir, id, &e) < 0) {
         e = (struct fuse_entry_param){ 0 };
         e.attr.st_mode = type;
-        e.attr.st_ino = id ? tree_ino(16 + id->a, id->b, 0) : 1;
+        e.attr.st_ino = id ? tree_ino(16 + id->a, id->b, id->c) : 1;
     }
     size_t n = fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used, name, &e, (off_t)next);
     if (n > l->size - l->used) {
@@ -247,7 +248,7 @@ static bool put(struct listing *l, const char *name, const struct node_id *id, m
     }
     if (l->plus)
         return put_plus(l, name, id, type, next);
-    struct stat st = { .st_mode = type, .st_ino = id ? tree_ino(16 + id->a, id->b, 0) : 1 };
+    struct stat st = { .st_mode = type, .st_ino = id ? tree_ino(16 + id->a, id->b, id->c) : 1 };
     return put_plain(l, name, &st, next);
 }
 
@@ -337,6 +338,65 @@ static void close_handle(struct session *s, struct handle *h)
     h->ops->release(s->ferry, h);
 }
 
+static void store(struct handle *h, uint64_t off, const void *buf, size_t len)
+{
+    struct fuse_bufvec v = FUSE_BUFVEC_INIT(len);
+    v.buf[0].mem = (void *)(size_t)buf;
+    /* a failure costs the reader a request */
+    fuse_lowlevel_notify_store(h->session->fuse, h->ino, (off_t)off, &v, FUSE_BUF_NO_SPLICE);
+}
+
+static void reply_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int r, struct handle *h)
+{
+    if (r < 0) {
+        reply_error(req, r);
+        return;
+    }
+    struct session *s = fuse_req_userdata(req);
+    fi->fh = (uint64_t)(uintptr_t)h;
+    if (h->direct && h->either && reader_skips_holes(fuse_req_ctx(req)->pid))
+        h->direct = false;
+    if (!h->direct)
+        h->store = store;
+    h->session = s;
+    h->ino = ino;
+    fi->direct_io = h->direct;
+    fi->keep_cache = h->keep_cache;
+    add_handle(s, h);
+    if (fuse_reply_open(req, fi) < 0)
+        close_handle(s, h);
+}
+
+struct later_open {
+    struct tree_later later;
+    fuse_req_t req;
+    fuse_ino_t ino;
+    struct fuse_file_info fi;
+};
+
+static void later_done(struct tree_later *l, int r, struct handle *h)
+{
+    struct later_open *o = (struct later_open *)(void *)l;
+    reply_open(o->req, o->ino, &o->fi, r, h);
+    free(o);
+}
+
+static bool later_given_up(struct tree_later *l)
+{
+    return fuse_req_interrupted(((struct later_open *)(void *)l)->req);
+}
+
+static void open_later(fuse_req_t req, struct node *n, struct fuse_file_info *fi)
+{
+    struct later_open *o = malloc(sizeof *o);
+    if (!o) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    *o = (struct later_open){ { later_done, later_given_up }, req, ino_of(ferry_of(req), n), *fi };
+    n->id.ops->open_later(ferry_of(req), n, &o->later);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ferry *f = ferry_of(req);
@@ -346,17 +406,12 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, EROFS);
         return;
     }
-    int r = n->id.ops->open ? n->id.ops->open(f, n, &h) : -ENXIO;
-    if (r < 0) {
-        reply_error(req, r);
+    if (n->id.ops->open_later) {
+        open_later(req, n, fi);
         return;
     }
-    fi->fh = (uint64_t)(uintptr_t)h;
-    fi->direct_io = h->direct;
-    fi->keep_cache = h->keep_cache;
-    add_handle(fuse_req_userdata(req), h);
-    if (fuse_reply_open(req, fi) < 0)
-        close_handle(fuse_req_userdata(req), h);
+    int r = n->id.ops->open ? n->id.ops->open(f, n, &h) : -ENXIO;
+    reply_open(req, ino, fi, r, h);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -667,6 +722,7 @@ int session_run(struct session *s, void (*answering)(void *ctx), void *ctx)
     s->answering = answering;
     s->ctx = ctx;
     int r = session_loop(s);
+    ferry_stop(s->ferry); /* while what it answers can still be answered */
     fuse_session_unmount(s->fuse);
     fuse_remove_signal_handlers(s->fuse);
     return r < 0 ? r : 0; /* a positive number is the signal that stopped us: an orderly end */

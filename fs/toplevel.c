@@ -3,8 +3,9 @@
  * meson.build. */
 #include "tree.h"
 
-extern const struct toplevel info_toplevel, disks_toplevel, volumes_toplevel, guest_toplevel;
+extern const struct toplevel info_toplevel, integrity_toplevel, disks_toplevel, volumes_toplevel,
+    guest_toplevel;
 
 const struct toplevel *const toplevels[] = {
-    &info_toplevel, &disks_toplevel, &volumes_toplevel, &guest_toplevel, NULL,
+    &info_toplevel, &integrity_toplevel, &disks_toplevel, &volumes_toplevel, &guest_toplevel, NULL,
 };

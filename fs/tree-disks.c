@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* disks/: a directory for each disk with its views, info.json and map.json.
+/* disks/: a directory for each disk with its views, info.json and map.json. The directory of a snapshot (see
+ * tree-snapshots.c) has the same, of that state.
  *
- * Node ids: a is the disk's index, b what it is of the disk (see enum). Views are read past the page cache
- * unless `cached` is set; stream.h reads ahead for whoever reads in sequence. */
-#include "ferry.h"
+ * Node ids: a and c as in tree-disks.h, b what it is of the disk's state (see enum). Views are read past the
+ * page cache unless `cached` is set; stream.h reads ahead for whoever reads in sequence. */
+#include "tree-disks.h"
 #include "map.h"
 #include "stream.h"
 
@@ -19,14 +20,20 @@ enum { FILE_INFO, FILE_MAP, FILE_VIEW }; /* FILE_VIEW + i: the i-th view */
 extern const struct toplevel disks_toplevel;
 static const struct tree_ops disks_ops, disk_dir_ops, disk_file_ops;
 
-static struct node_id disk_id(uint64_t disk)
+struct node_id disk_dir_id(uint64_t disk, uint64_t snapshot)
 {
-    return (struct node_id){ .ops = &disk_dir_ops, .a = disk };
+    return (struct node_id){ .ops = &disk_dir_ops, .a = disk, .c = snapshot };
 }
 
-static struct node_id disk_file_id(uint64_t disk, uint64_t what)
+static struct node_id file_id(const struct node *dir, uint64_t what)
 {
-    return (struct node_id){ .ops = &disk_file_ops, .a = disk, .b = what };
+    return (struct node_id){ .ops = &disk_file_ops, .a = dir->id.a, .b = what, .c = dir->id.c };
+}
+
+/* Of the directory or file of it. Its image is open, or there would be no node. */
+static struct ferry_state *state_of(struct ferry *f, const struct node *n)
+{
+    return ferry_state(f, n->id.a, n->id.c);
 }
 
 /* ---- disks/ ---- */
@@ -45,7 +52,7 @@ static int disks_lookup(struct ferry *f, const struct node *dir, const char *nam
         char want[32];
         snprintf(want, sizeof want, "disk%zu", i);
         if (f->vm->disks[i].image && !strcmp(want, name)) {
-            *ret = disk_id(i);
+            *ret = disk_dir_id(i, 0);
             return 0;
         }
     }
@@ -58,7 +65,7 @@ static int disks_readdir(struct ferry *f, const struct node *dir, uint64_t cooki
     for (uint64_t i = cookie; i < f->vm->n_disks; i++) {
         char name[32];
         snprintf(name, sizeof name, "disk%zu", (size_t)i);
-        struct node_id id = disk_id(i);
+        struct node_id id = disk_dir_id(i, 0);
         if (f->vm->disks[i].image && emit(ctx, name, &id, S_IFDIR, i + 1))
             break;
     }
@@ -72,11 +79,13 @@ static const struct tree_ops disks_ops = {
     .readdir = disks_readdir,
 };
 
-/* ---- disks/diskN/ ---- */
+/* ---- disks/diskN/, disks/diskN/snapshots/NAME/ ---- */
+
+static const char snapshots[] = "snapshots", name_xattr[] = "user.ferryfs.name";
 
 static int disk_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
-    tree_fill_attr(f, S_IFDIR | 0555, tree_ino(2, n->id.a, 0), ret);
+    tree_fill_attr(f, S_IFDIR | 0555, tree_ino(2, n->id.a, n->id.c), ret);
     ret->st_mtim = ret->st_ctim = f->vm->disks[n->id.a].mtime;
     return 0;
 }
@@ -89,31 +98,73 @@ static const char *file_name(const struct ferry *f, uint64_t what)
                                            : NULL;
 }
 
-static bool file_present(struct ferry *f, uint64_t disk, uint64_t what)
+static bool file_present(struct ferry *f, const struct node *dir, uint64_t what)
 {
-    struct ferry_disk *d;
     if (what < FILE_VIEW)
         return true;
-    return ferry_views(f, disk, &d) == 0 && d->views[what - FILE_VIEW];
+    struct ferry_state *s = state_of(f, dir);
+    ferry_views_get(f, s);
+    bool present = s->views[what - FILE_VIEW];
+    ferry_views_put(f, s);
+    return present;
+}
+
+static bool has_snapshots(struct ferry *f, const struct node *dir)
+{
+    return !dir->id.c && snapshots_present(f, dir->id.a);
 }
 
 static int disk_lookup(struct ferry *f, const struct node *dir, const char *name, struct node_id *ret)
 {
     for (uint64_t i = 0; file_name(f, i); i++)
         if (!strcmp(file_name(f, i), name)) {
-            *ret = disk_file_id(dir->id.a, i);
-            return file_present(f, dir->id.a, i) ? 0 : -ENOENT;
+            *ret = file_id(dir, i);
+            return file_present(f, dir, i) ? 0 : -ENOENT;
         }
-    return -ENOENT;
+    if (!strcmp(name, snapshots) && has_snapshots(f, dir)) {
+        *ret = snapshots_id(dir->id.a);
+        return 0;
+    }
+    return digest_lookup(f, dir->id.a, dir->id.c, name, ret) ? 0 : -ENOENT;
 }
 
 static int disk_readdir(struct ferry *f, const struct node *dir, uint64_t cookie, tree_emit emit, void *ctx)
 {
-    for (uint64_t i = cookie; file_name(f, i); i++) {
-        struct node_id id = disk_file_id(dir->id.a, i);
-        if (file_present(f, dir->id.a, i) && emit(ctx, file_name(f, i), &id, S_IFREG, i + 1))
-            break;
+    uint64_t i = cookie;
+    for (; file_name(f, i); i++) {
+        struct node_id id = file_id(dir, i);
+        if (file_present(f, dir, i) && emit(ctx, file_name(f, i), &id, S_IFREG, i + 1))
+            return 0;
     }
+    struct node_id id = snapshots_id(dir->id.a);
+    if (i == FILE_VIEW + f->n_views && has_snapshots(f, dir))
+        emit(ctx, snapshots, &id, S_IFDIR, i + 1);
+    return 0;
+}
+
+static int disk_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len)
+{
+    (void)f;
+    *ret_len = n->id.c ? sizeof name_xattr : 0;
+    if (size && size < *ret_len)
+        return -ERANGE;
+    if (size && *ret_len)
+        memcpy(buf, name_xattr, sizeof name_xattr);
+    return 0;
+}
+
+/* A snapshot's name as it is stored. */
+static int disk_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
+                         size_t *ret_len)
+{
+    if (!n->id.c || strcmp(name, name_xattr) != 0)
+        return -ENODATA;
+    const struct image_snapshot *s = &f->vm->disks[n->id.a].image->layers[0].snapshots[n->id.c - 1];
+    *ret_len = s->name_n;
+    if (size && size < s->name_n)
+        return -ERANGE;
+    if (size)
+        memcpy(buf, s->name, s->name_n);
     return 0;
 }
 
@@ -122,6 +173,8 @@ static const struct tree_ops disk_dir_ops = {
     .getattr = disk_getattr,
     .lookup = disk_lookup,
     .readdir = disk_readdir,
+    .listxattr = disk_listxattr,
+    .getxattr = disk_getxattr,
 };
 
 /* ---- the files ---- */
@@ -129,37 +182,60 @@ static const struct tree_ops disk_dir_ops = {
 struct disk_handle {
     struct handle handle;
     uint64_t what;
-    struct view *view;          /* FILE_VIEW */
+    struct ferry_state *state; /* FILE_VIEW: whose views are used */
+    struct view *view;
     struct stream stream;
-    const struct text *text;    /* FILE_INFO */
-    struct map_writer *map;     /* FILE_MAP */
+    struct ferry *ferry;
+    const struct text *text; /* FILE_INFO */
+    struct map_writer *map;  /* FILE_MAP */
 };
+
+static int view_getattr(struct ferry *f, const struct node *n, struct stat *ret)
+{
+    struct ferry_state *s = state_of(f, n);
+    ferry_views_get(f, s);
+    const struct view *v = s->views[n->id.b - FILE_VIEW];
+    if (v) {
+        ret->st_size = (off_t)v->layout.size;
+        ret->st_blocks = (blkcnt_t)div_up(v->allocated, 512);
+        ret->st_blksize = 1 << 20;
+    }
+    ferry_views_put(f, s);
+    return v ? 0 : -ENOENT;
+}
 
 static int file_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
-    tree_fill_attr(f, S_IFREG | 0444, tree_ino(3, n->id.a, n->id.b), ret);
+    tree_fill_attr(f, S_IFREG | 0444, tree_ino(3, n->id.a, n->id.b | n->id.c << 16), ret);
     ret->st_mtim = ret->st_ctim = f->vm->disks[n->id.a].mtime;
     if (n->id.b == FILE_INFO) {
         const struct text *t;
-        int r = ferry_disk_info(f, n->id.a, &t);
+        int r = ferry_state_info(f, state_of(f, n), &t);
         ret->st_size = r ? 0 : (off_t)t->n;
         return r;
     }
-    if (n->id.b == FILE_MAP)
-        return 0;
-    struct ferry_disk *d;
-    int r = ferry_views(f, n->id.a, &d);
-    struct view *v = r ? NULL : d->views[n->id.b - FILE_VIEW];
-    if (!v)
+    return n->id.b == FILE_MAP ? 0 : view_getattr(f, n, ret);
+}
+
+static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle *h)
+{
+    ferry_views_get(f, s);
+    h->view = s->views[h->what - FILE_VIEW];
+    if (!h->view) {
+        ferry_views_put(f, s);
         return -ENOENT;
-    ret->st_size = (off_t)v->layout.size;
-    ret->st_blocks = (blkcnt_t)div_up(v->allocated, 512);
-    ret->st_blksize = 1 << 20;
+    }
+    h->state = s;
+    stream_init(&h->stream, &h->handle, h->view, f->cache, f->pool);
+    h->ferry = f;
+    h->handle.direct = h->handle.either = !f->options->cached;
+    h->handle.keep_cache = true;
     return 0;
 }
 
 static int file_open(struct ferry *f, const struct node *n, struct handle **ret)
 {
+    struct ferry_state *s = state_of(f, n);
     struct disk_handle *h = calloc(1, sizeof *h);
     if (!h)
         return -ENOMEM;
@@ -167,18 +243,13 @@ static int file_open(struct ferry *f, const struct node *n, struct handle **ret)
     h->what = n->id.b;
     int r = 0;
     if (h->what == FILE_INFO) {
-        r = ferry_disk_info(f, n->id.a, &h->text);
+        r = ferry_state_info(f, s, &h->text);
     } else if (h->what == FILE_MAP) {
         h->handle.direct = true; /* its length is only known at its end */
-        h->map = map_writer_new(f->vm->disks[n->id.a].image->disk);
+        h->map = map_writer_new(s->image->disk);
         r = h->map ? 0 : -ENOMEM;
     } else {
-        struct ferry_disk *d;
-        r = ferry_views(f, n->id.a, &d);
-        h->view = r ? NULL : d->views[h->what - FILE_VIEW];
-        stream_init(&h->stream, h->view, f->cache);
-        h->handle.direct = !f->options->cached;
-        h->handle.keep_cache = true;
+        r = open_view(f, s, h);
     }
     if (r < 0) {
         free(h);
@@ -232,10 +303,22 @@ static int file_map_extent(struct ferry *f, struct handle *handle, uint64_t off,
     return 0;
 }
 
+static void view_idle(struct stream *s)
+{
+    struct disk_handle *h = (struct disk_handle *)(void *)((char *)s - offsetof(struct disk_handle, stream));
+    ferry_views_put(h->ferry, h->state);
+    free(h);
+}
+
 static void file_release(struct ferry *f, struct handle *handle)
 {
     (void)f;
-    map_writer_free(disk_handle_of(handle)->map);
+    struct disk_handle *h = disk_handle_of(handle);
+    if (h->state) {
+        stream_done(&h->stream, view_idle);
+        return;
+    }
+    map_writer_free(h->map);
     free(handle);
 }
 

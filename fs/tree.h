@@ -17,6 +17,7 @@
 
 struct ferry;
 struct node;
+struct session;
 struct tree_ops;
 
 /* What a node stands for. Equal ids are the same node; what a, b, c mean is the affair of ops. */
@@ -32,7 +33,13 @@ typedef int (*tree_emit)(void *ctx, const char *name, const struct node_id *id, 
 struct handle {
     const struct tree_ops *ops;
     bool direct;                 /* set by open: by direct I/O, past the page cache */
+    bool either;                 /* set by open: with `direct`, the page cache would do too: session.c chooses */
     bool keep_cache;             /* set by open: pages of an earlier open are still right */
+    /* Set by session.c for a file that is read through the page cache: puts bytes there that nobody asked for
+     * yet. Not to be called by who answers a request of this file: the kernel may hold the pages for it. */
+    void (*store)(struct handle *h, uint64_t off, const void *buf, size_t len);
+    struct session *session;
+    uint64_t ino;
     struct handle *next, **link; /* session.c's list of open files */
 };
 
@@ -41,8 +48,19 @@ enum { LOAN_PARTS = 4 };
 struct loan {
     unsigned n; /* parts, one after the other; their bytes are the answer */
     struct iovec part[LOAN_PARTS];
-    void *held[LOAN_PARTS], *ctx;
+    void *held[LOAN_PARTS];
+    /* of the tree: what it wants to know again in done() */
+    void *ctx;
+    uint64_t next;
     void (*done)(struct loan *l); /* called when it was sent; NULL: nothing to do */
+};
+
+/* Whoever waits for an open that takes long. */
+struct tree_later {
+    /* Called exactly once, from any thread, with no lock held: 0 and the handle, or -errno. */
+    void (*done)(struct tree_later *l, int r, struct handle *h);
+    /* Was the caller interrupted? Then -EINTR is to be answered soon. */
+    bool (*given_up)(struct tree_later *l);
 };
 
 /* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory). */
@@ -58,6 +76,8 @@ struct tree_ops {
     int (*readlink)(struct ferry *f, const struct node *n, char *buf, size_t size);
     /* files */
     int (*open)(struct ferry *f, const struct node *n, struct handle **ret);
+    /* Instead of `open`, where that takes long: it doesn't wait, and l->done is called then or later. */
+    void (*open_later)(struct ferry *f, const struct node *n, struct tree_later *l);
     int (*read)(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len);
     /* Is asked before `read`: true, and the loan is the answer; false, and `read` is called. NULL: false. */
     bool (*lend)(struct ferry *f, struct handle *h, size_t len, uint64_t off, struct loan *ret);

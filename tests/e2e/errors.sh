@@ -18,9 +18,9 @@ refused 2 'none\.ova: no such file' none.ova
 : >empty.ova
 refused 2 'empty\.ova: is empty' empty.ova
 mkdir dir
-refused 2 'dir: holds no virtual machine: neither an \.ovf nor a disk image' dir
+refused 2 'dir: holds no virtual machine: neither an \.ovf or \.vmx nor a disk image' dir
 echo text >dir/notes.txt
-refused 2 'dir: holds no virtual machine: neither an \.ovf nor a disk image' dir
+refused 2 'dir: holds no virtual machine: neither an \.ovf or \.vmx nor a disk image' dir
 mkfifo fifo
 refused 2 'fifo: is neither a file nor a block device' fifo
 refused 2 '/dev/null: is neither a file nor a block device' /dev/null
@@ -83,7 +83,7 @@ refused 2 'vm\.vbox: is an XML file with the root <VirtualBox> of http://www\.vi
 echo "<Envelope xmlns='$xml'><VirtualSystem/></Envelope>" >nodisks.ovf
 refused 2 'nodisks\.ovf: has no disks' nodisks.ovf
 printf 'SHA256(web.ovf)= 00\n' >web.mf
-refused 2 'web\.mf: is a text file, neither a disk image nor an OVF; .*' web.mf
+refused 2 'web\.mf: is a text file, neither a disk image nor an OVF or .vmx; .*' web.mf
 
 # Two SOURCEs: one that can't even be opened is a slip of the user's.
 refused 2 'none\.img: no such file' good.img none.img

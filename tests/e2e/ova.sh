@@ -84,6 +84,10 @@ j=$mnt/info.json
 is "the name" "$(json "$j" '.vm.name // .name')" web01
 is "all are shown" "$(json "$j" '[.disks[].shown] | all')" true
 is "the place" "$(json "$j" '.disks[1] | "\(.controller) \(.bus):\(.unit)"')" "scsi 0:1"
+is "the machine" "$(jq -c '.vm | [.kind, .firmware, .cpus, .memory]' "$j")" '["ova","efi",2,536870912]'
+is "its controllers" "$(jq -c '.vm.controllers' "$j")" '[{"type":"scsi","bus":0}]'
+is "its disks" "$(jq -c '.vm.disks | map([.index, .id, .controller, .bus, .unit, .capacity, .shown])' "$j")" \
+    '[[0,"d0","scsi",0,0,1048576,true],[1,"d1","scsi",0,1,1048576,true],[2,"d2","scsi",0,2,1048576,true]]'
 check "the mount is alive" test -e "$(raw 0)"
 unmount
 
@@ -150,12 +154,12 @@ tar -C bad -cf bad.ova x.ovf a.img
 bad_disk 'bad\.ova\(x\.ovf\): the disk file "gone\.img" is missing from the archive' bad.ova
 head -c 100000 pack/c.qcow2 >bad/gone.img
 bad_disk 'gone\.img: .*' bad
-gzip -c pack/a.img >bad/gone.img
-bad_disk 'gone\.img: is gzip-compressed inside the package, .*; unpack' bad
+gzip -c pack/a.img | head -c 1000 >bad/gone.img
+bad_disk 'gone\.img: truncated: the file ends inside its gzip data at byte 1000; copy' bad
 ovf "ovf:href='a.img'" "ovf:href='gone.img' ovf:compression='gzip'" >bad/x.ovf
-bad_disk 'is gzip-compressed inside the package' bad
+bad_disk 'gone\.img: truncated: the file ends inside its gzip data' bad
 ovf "ovf:href='a.img'" "ovf:href='none' ovf:chunkSize='1000'" >bad/x.ovf
-bad_disk 'cut into chunks' bad
+bad_disk 'the disk file "none\.000000000" is missing; it is a chunk of none' bad
 tar -S -C bad -cf /dev/null . # GNU tar knows -S here
 mkdir sparse
 truncate -s 1M sparse/gone.img
@@ -219,5 +223,5 @@ mount_ok chain
 check "a directory that is one chain" same "$(raw 0)" pack/a.img
 unmount
 qemu-img create -q -f qcow2 chain/other.qcow2 1M
-mount_fails 2 '^ferryfs: chain: holds 2 disk images, and no OVF says .*: other\.qcow2, top\.qcow2; name the disks' chain
+mount_fails 2 '^ferryfs: chain: holds 2 disk images, and neither an \.ovf nor a \.vmx says .*: other\.qcow2, top\.qcow2; name the disks' chain
 finish

@@ -137,6 +137,27 @@ qio 'write -P 8 1M 6k' 'write -P 9 0 2k' dataext.qcow2
 same_disks data.qcow2 dataraw.qcow2 dataext.qcow2
 truncate -s 1M dr.dat
 mount_fails 2 'dr.dat: truncated' dataraw.qcow2
+mv d.dat gone.dat
+mount_fails 2 'd.dat.* missing|missing.*d.dat' data.qcow2
+mkdir -p data.in data.out
+create data_file=data.out/d.dat data.qcow2 1M
+qio 'write -P 8 0 5k' data.qcow2
+mv data.qcow2 data.in/data.qcow2
+python3 - data.in/data.qcow2 <<'P' # the name in the extension, by one of the same length
+import sys
+b = bytearray(open(sys.argv[1], 'rb').read())
+at = b.index(b'data.out/d.dat')
+b[at:at + 14] = b'../data.out/d.'
+b[at - 4:at] = (14).to_bytes(4, 'big')
+open(sys.argv[1], 'wb').write(b)
+P
+mv data.out/d.dat data.out/d.
+mount_fails 2 'data.qcow2.* outside|outside.*trust|d\..*trust' data.in/data.qcow2
+mount_ok data.in/data.qcow2 -- -o "trust=$tmp/data.out"
+cd data.in || exit 1 # QEMU takes the name from where it runs
+check "trust= allows the data file" qemu-img compare -q -f raw -F qcow2 "$(raw 0)" data.qcow2
+cd ..
+unmount
 
 # ---- refused by name ----
 mkdir -p in out
@@ -160,8 +181,20 @@ cp v3-64k.qcow2 aes.qcow2 && patch aes.qcow2 32 00000001
 mount_fails 2 'aes.qcow2: is encrypted \(AES\)' aes.qcow2
 cp v3-64k.qcow2 luks.qcow2 && patch luks.qcow2 32 00000002
 mount_fails 2 'luks.qcow2: is encrypted \(LUKS\)' luks.qcow2
+if qemu-img create -q -f qcow2 --object secret,id=k,data=key -o encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10 \
+    real-luks.qcow2 1M 2>/dev/null; then # QEMU may be built without
+    mount_fails 2 'real-luks.qcow2: is encrypted \(LUKS\)' real-luks.qcow2
+fi
 cp v3-64k.qcow2 bad.qcow2 && patch bad.qcow2 72 0000000000000020
 mount_fails 2 'incompatible bit 5' bad.qcow2
+python3 - bad.qcow2 <<'P' # "lazy refcounts", compatible bit 0, becomes incompatible bit 5 in the table of names
+import sys
+b = bytearray(open(sys.argv[1], 'rb').read())
+at = b.index(b'lazy refcounts')
+b[at - 2:at] = bytes([0, 5])
+open(sys.argv[1], 'wb').write(b)
+P
+mount_fails 2 "needs a feature that ferryfs doesn't know: \"lazy refcounts\" \(incompatible bit 5\)" bad.qcow2
 cp v3-64k.qcow2 bad.qcow2 && patch bad.qcow2 4 00000001
 mount_fails 2 'version 1' bad.qcow2
 cp v3-64k.qcow2 bad.qcow2 && patch bad.qcow2 0 00000000 && mv bad.qcow2 renamed.img

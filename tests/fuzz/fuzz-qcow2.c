@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A qcow2 image made of the input. Beyond not crashing: the map covers the disk in order, what it calls data
- * reads twice alike or fails twice alike, in whole and in part, and prefetching harms nothing. */
+ * reads twice alike or fails twice alike, in whole and in part, and prefetching harms nothing; the same holds
+ * for its internal snapshots. */
 #include "formats/checked.h"
 #include "formats/image.h"
 
@@ -9,7 +10,7 @@
 
 extern const struct format qcow2_format;
 
-enum { MAX_EXTENTS = 2000, READ = 8192 };
+enum { MAX_EXTENTS = 2000, MAX_SNAPSHOTS = 4, READ = 8192 };
 
 static void read_twice(struct disk *d, uint64_t off, uint64_t length)
 {
@@ -41,6 +42,37 @@ static void walk(struct disk *d)
     }
 }
 
+static void check_info(const struct layer_info *info)
+{
+    assert(info->n_snapshots <= IMAGE_MAX_SNAPSHOTS && info->n_bitmaps <= IMAGE_MAX_BITMAPS);
+    for (size_t i = 0; i < info->n_snapshots; i++) {
+        const struct image_snapshot *s = &info->snapshots[i];
+        assert(s->id && s->name && strlen(s->name) <= s->name_n && !s->name[s->name_n]);
+        assert(s->date.tv_nsec < 1000000000);
+    }
+    for (size_t i = 0; i < info->n_bitmaps; i++)
+        assert(info->bitmaps[i].name && is_power_of_two(info->bitmaps[i].granularity));
+}
+
+static void walk_snapshots(const struct layer *layer)
+{
+    for (size_t i = 0; i < layer->info.n_snapshots && i < MAX_SNAPSHOTS; i++) {
+        struct layer snapshot = { 0 };
+        struct fault fault = { 0 };
+        if (layer->info.snapshots[i].why)
+            continue;
+        int r = qcow2_format.open_snapshot(layer->disk, i, &snapshot, &fault);
+        if (r < 0) {
+            assert(fault.err == r && fault.what[0]);
+            continue;
+        }
+        assert(snapshot.disk->size == layer->info.snapshots[i].size);
+        walk(snapshot.disk);
+        disk_close(snapshot.disk);
+        layer_info_done(&snapshot.info);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -59,9 +91,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(fault.err == r && fault.what[0]);
     } else {
         walk(layer.disk);
+        check_info(&layer.info);
+        walk_snapshots(&layer);
         disk_close(layer.disk);
         backing_done(&layer.backing);
-        notes_done(&layer.info.notes);
+        layer_info_done(&layer.info);
     }
     cache_free(env.cache);
     file_unref(file);

@@ -33,7 +33,7 @@ UNPACKERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 # Refused with exit status 2: pattern of the name, regular expression that the message must match. First fit.
 REFUSED = [
     ("vhd/fat-differential.vhd", 'parent "./fat-parent.vhd" is missing'),  # QEMU opens it as if it had none
-    ("vmx/*", "is a text file, neither a disk image nor an OVF"),
+    ("vmx/*", 'the disk ".*" is missing'),
     ("hive/ez_NotAHive", None),
     ("hive/*", "is a registry hive"),
     ("bcd/*", "is a registry hive"),

@@ -110,7 +110,7 @@ static void close_opened(struct opened *o)
 {
     disk_close(o->layer.disk);
     backing_done(&o->layer.backing);
-    notes_done(&o->layer.info.notes);
+    layer_info_done(&o->layer.info);
     cache_free(o->env.cache);
     file_unref(o->file);
 }

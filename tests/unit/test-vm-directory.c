@@ -134,7 +134,7 @@ static void what_may_be_several_vms(void **state)
     char want[512];
 #define REFUSED(names, ...)                                                                                  \
     do {                                                                                                     \
-        snprintf(want, sizeof want, "d: holds 2 disk images, and no OVF says whether they are one VM: %s%s", \
+        snprintf(want, sizeof want, "d: holds 2 disk images, and neither an .ovf nor a .vmx says whether they are one VM: %s%s", \
                  names, hint);                                                                               \
         CHECK(want, __VA_ARGS__);                                                                            \
     } while (0)
@@ -149,7 +149,7 @@ static void what_may_be_several_vms(void **state)
 static void directories_without_a_vm(void **state)
 {
     (void)state;
-    CHECK("d: holds no virtual machine: neither an .ovf nor a disk image", "notes", "text");
+    CHECK("d: holds no virtual machine: neither an .ovf or .vmx nor a disk image", "notes", "text");
     CHECK("d: each of its 2 disk images is another's parent", "a", "TOY\nparent b\n", "b", "TOY\nparent a\n");
     CHECK("d/a: the extent \"gone\" is missing", "a", "TOY\nextent gone\n");
     CHECK(

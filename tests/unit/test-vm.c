@@ -201,7 +201,7 @@ static void what_is_no_source(void **state)
     must_refuse(s, "none.ova", -ENOENT, "none.ova: no such file");
     put_text("empty.ova", "");
     must_refuse(s, "empty.ova", -EMEDIUMTYPE, "empty.ova: is empty");
-    must_refuse(s, "vm", -EMEDIUMTYPE, "vm: holds no virtual machine: neither an .ovf nor a disk image");
+    must_refuse(s, "vm", -EMEDIUMTYPE, "vm: holds no virtual machine: neither an .ovf or .vmx nor a disk image");
     put_disk("photo.ova", 'p', 3);
     must_refuse(s, "photo.ova", -EUCLEAN, "photo.ova: looks like a damaged OVA; -o format=raw to insist");
     put_disk("x.ovf", 'p', 3);
@@ -220,7 +220,7 @@ static void what_is_no_source(void **state)
     put_text("vm.cert", "-----BEGIN CERTIFICATE-----\nMIIB\n");
     must_refuse(
         s, "vm.cert", -EMEDIUMTYPE,
-        "vm.cert: is a text file, neither a disk image nor an OVF; -o format=raw to insist on a raw disk");
+        "vm.cert: is a text file, neither a disk image nor an OVF or .vmx; -o format=raw to insist on a raw disk");
     put_text("bad.ovf", OPEN "<References>\n" CLOSE);
     struct vm *vm = NULL;
     struct fault fault = { 0 };
@@ -318,21 +318,13 @@ static void disks_that_a_vm_can_do_without(void **state)
     } t[] = {
         { "href='none.img'", "", "the disk file \"none.img\" is missing" },
         { "href='gz.img'", "",
-          "is gzip-compressed inside the package, which this version doesn't read; unpack the package and "
-          "the "
-          "disk, and mount the disk itself" },
+          "truncated: the file ends inside its gzip data at byte 5; copy or download it again" },
         { "href='g.img' compression='bzip2'", "",
-          "has a compression that the OVF calls by a name of its own, which this version doesn't read; "
-          "unpack "
-          "the package and the disk, and mount the disk itself" },
+          "has the compression \"bzip2\" by the OVF, of which only gzip is read; unpack the package and the "
+          "disk, and mount the disk itself" },
         { "href='chunks' chunkSize='512'", "",
-          "a disk file is cut into chunks (ovf:chunkSize), which this version doesn't read; join the chunks "
-          "to "
-          "one file with cat, and mount that" },
-        { "href='g.img'", "parentRef='g'",
-          "a disk is a delta of another (ovf:parentRef), which this version doesn't read; consolidate the "
-          "disk "
-          "before the export" },
+          "the disk file \"chunks.000000000\" is missing; it is a chunk of chunks: put all of them there" },
+        { "href='g.img'", "parentRef='g'", "the Disk g that a disk is a delta of isn't in the OVF" },
         { "", "", "the File f has no href" },
         { "href='empty.img'", "", "is empty" },
         { "href='vm'", "", "the disk file \"vm\" is missing" },
@@ -369,6 +361,144 @@ static void compression_by_content(void **state)
     struct vm *vm = must_open(s, "vm/a.ovf");
     assert_int_equal(mark_of(&vm->disks[0]), 'g');
     assert_int_equal(vm->notes.n, 2); /* no virtual system; the attribute */
+    vm_close(vm);
+}
+
+/* Which chunks are there, by the length of each (0: it is missing), and what comes of it. */
+static void chunks_are_joined(void **state)
+{
+    struct scratch *s = *state;
+    static const struct {
+        const char *attributes;
+        size_t sectors[4];
+        size_t disk;     /* its sectors; 0: refused */
+        const char *why; /* or the first note after the one that there is no virtual system; NULL: none */
+    } t[] = {
+        { "chunkSize='1024'", { 2, 2, 1 }, 5, NULL },
+        { "chunkSize='1024' size='2560'", { 2, 2, 1 }, 5, NULL },
+        { "chunkSize='1024' size='99999'", { 2, 2, 1 }, 5, NULL },
+        { "chunkSize='1024' size='2048'", { 2, 2 }, 4, NULL },
+        { "chunkSize='1024'", { 2, 2 }, 4, NULL },
+        { "chunkSize='1024' size='2049'",
+          { 2, 2 },
+          0,
+          "vm/a.ovf: the disk file \"c.000000002\" is missing; it is a chunk of c: put all of them there" },
+        { "chunkSize='1024'",
+          { 2, 0, 1 },
+          0,
+          "vm/a.ovf: the disk file \"c.000000001\" is missing; it is a chunk of c: put all of them there" },
+        { "chunkSize='1024'",
+          { 0, 2, 1 },
+          0,
+          "vm/a.ovf: the disk file \"c.000000000\" is missing; it is a chunk of c: put all of them there" },
+        { "chunkSize='1024'",
+          { 2, 1, 1 },
+          0,
+          "*/vm/c.000000001: the chunk has 512 bytes, but the OVF's chunkSize is 1024" },
+        { "chunkSize='1024'",
+          { 2, 3 },
+          0,
+          "*/vm/c.000000001: the chunk has 1536 bytes, but the OVF's chunkSize is 1024" },
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        char text[256], name[32];
+        for (size_t k = 0; k < 4; k++) {
+            snprintf(name, sizeof name, "vm/c.%09zu", k);
+            unlink(name);
+            if (t[i].sectors[k])
+                put_disk(name, (char)('0' + k), t[i].sectors[k]);
+        }
+        snprintf(text, sizeof text, "href='c' %s", t[i].attributes);
+        put_text("vm/a.ovf", one_disk(text));
+        if (!t[i].disk) {
+            int err = strstr(t[i].why, "missing") ? -ENOENT : -EUCLEAN;
+            must_refuse(s, "vm/a.ovf", err, t[i].why);
+            continue;
+        }
+        struct vm *vm = must_open(s, "vm/a.ovf");
+        assert_int_equal(vm->disks[0].image->disk->size, 512 * t[i].disk);
+        assert_int_equal(mark_of(&vm->disks[0]), '0' + (t[i].disk - 1) / 2);
+        snprintf(text, sizeof text, "%s/vm/c", s->dir);
+        assert_string_equal(vm->disks[0].source, text);
+        assert_int_equal(vm->notes.n, 1);
+        vm_close(vm);
+    }
+    /* the whole beside its chunks, and the whole alone */
+    put_disk("vm/c.000000000", '0', 2);
+    put_disk("vm/c.000000001", '1', 1);
+    put_disk("vm/c", 'c', 3);
+    put_text("vm/a.ovf", one_disk("href='c' chunkSize='1024'"));
+    for (size_t i = 0; i < 2; i++) {
+        struct vm *vm = must_open(s, "vm/a.ovf");
+        assert_int_equal(mark_of(&vm->disks[0]), i ? 'c' : '1');
+        assert_int_equal(vm->notes.n, 2);
+        assert_non_null(strstr(vm->notes.lines[1], i ? "but it is whole" : "the chunks count"));
+        vm_close(vm);
+        unlink("vm/c.000000000");
+    }
+}
+
+static void a_delta_that_is_none(void **state)
+{
+    struct scratch *s = *state;
+    put_disk("vm/g.img", 'g', 1);
+    put_disk("vm/f.img", 'f', 1);
+    put_text("vm/a.ovf",
+             OPEN "<References><File id='g' href='g.img'/><File id='f' href='f.img'/></References>"
+                  "<DiskSection><Disk diskId='x' fileRef='f' parentRef='y'/><Disk diskId='y' "
+                  "fileRef='g'/></DiskSection>" CLOSE);
+    must_refuse(s, "vm/a.ovf", -ENOTSUP,
+                "*/vm/f.img: is a delta of the Disk y by the OVF (ovf:parentRef), but the image itself names "
+                "no parent; consolidate the disk before the export");
+    put_text("vm/a.ovf", OPEN "<References><File id='f' href='f.img'/></References>"
+                              "<DiskSection><Disk diskId='x' fileRef='f' parentRef='y'/><Disk diskId='y' "
+                              "capacity='512'/></DiskSection>" CLOSE);
+    must_refuse(s, "vm/a.ovf", -ENOENT, "vm/a.ovf: the Disk y that a disk is a delta of has no file");
+    put_text("vm/a.ovf",
+             OPEN "<References><File id='f' href='f.img'/><File id='g' href='g.img'/></References>"
+                  "<DiskSection><Disk diskId='x' fileRef='f' parentRef='y'/><Disk diskId='y' "
+                  "fileRef='g' parentRef='z'/><Disk diskId='z' fileRef='g' "
+                  "parentRef='y'/></DiskSection>" CLOSE);
+    must_refuse(s, "vm/a.ovf", -ELOOP, "vm/a.ovf: the parents of the Disk z (ovf:parentRef) are a loop");
+}
+
+/* What the VM's packages are, for integrity.json. */
+static void manifests(void **state)
+{
+    struct scratch *s = *state;
+    struct tarball t = { 0 };
+    tarball_add(&t, "d/a(1).ovf", '0', one_disk("href='%67.img'"));
+    tarball_add(&t, "d/a(1).MF", '0', "SHA1(g.img)= 00");
+    tarball_add(&t, "d/g.img", '0', "not a disk, but no reason to be here either");
+    tarball_add(&t, "d/a(1).cert", '0', "");
+    tarball_add(&t, "a.mf", '0', "");
+    put_ball("x.ova", &t);
+    struct vm *vm = must_open(s, "x.ova");
+    assert_int_equal(vm->n_packages, 1);
+    assert_string_equal(vm->packages[0].ovf_name, "a(1).ovf");
+    assert_string_equal(vm->packages[0].manifest->name, "x.ova(d/a(1).MF)");
+    assert_string_equal(vm->packages[0].certificate->name, "x.ova(d/a(1).cert)");
+    assert_int_equal(vm->packages[0].n_references, 1);
+    assert_string_equal(vm->packages[0].references[0].name, "g.img");
+    vm_close(vm);
+    put_disk("vm/g.img", 'g', 1);
+    put_text("vm/a.OVF", one_disk("href='g.img' chunkSize='1024'"));
+    vm = must_open(s, "vm");
+    assert_int_equal(vm->n_packages, 0);
+    vm_close(vm);
+    put_text("out/a.mf", "");
+    assert_int_equal(symlink("../out/a.mf", "vm/a.mf"), 0);
+    vm = must_open(s, "vm"); /* no reason to refuse the VM */
+    assert_int_equal(vm->n_packages, 0);
+    assert_non_null(strstr(vm->notes.lines[vm->notes.n - 1], "lies outside the source's directory"));
+    vm_close(vm);
+    assert_int_equal(unlink("vm/a.mf"), 0);
+    put_text("vm/a.mf", "");
+    vm = must_open(s, "vm/a.OVF");
+    assert_int_equal(vm->n_packages, 1);
+    assert_string_equal(vm->packages[0].ovf_name, "a.OVF");
+    assert_true(vm->packages[0].references[0].chunked);
+    assert_null(vm->packages[0].certificate);
     vm_close(vm);
 }
 
@@ -516,6 +646,9 @@ int main(void)
         TEST(references_that_leave),
         TEST(disks_that_a_vm_can_do_without),
         TEST(compression_by_content),
+        TEST(chunks_are_joined),
+        TEST(a_delta_that_is_none),
+        TEST(manifests),
         TEST(nothing_left),
         TEST(blank_disks),
         TEST(capacity_is_compared),

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The states of the disks: each has a current one, and may have internal snapshots. What a state costs is
+ * made when it is asked for: the image of a snapshot (small, kept), and the views (a bit per block each). The
+ * views of the current states are kept; of snapshots, only those in use and IDLE_KEPT that were used last. */
+#include "ferry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { IDLE_KEPT = 4 };
+
+static bool later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
+/* ---- making and freeing ---- */
+
+static void init_state(struct ferry_state *s, size_t disk, size_t snapshot)
+{
+    s->disk = disk;
+    s->snapshot = snapshot;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->info_lock, NULL);
+}
+
+static bool is_taken(const struct ferry_disk *d, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(d->names[i], d->names[n]))
+            return true;
+    return false;
+}
+
+/* Images take any name, and any number of times. */
+static void name_snapshots(struct ferry_disk *d, const struct image_snapshot *s)
+{
+    for (size_t i = 0; i < d->n_snapshots; i++) {
+        name_escape(s[i].name, s[i].name_n, d->names[i]);
+        if (!d->names[i][0] || is_taken(d, i))
+            name_number(d->names[i], i + 1);
+    }
+}
+
+static int open_disk(struct ferry *f, size_t i)
+{
+    struct ferry_disk *d = &f->disks[i];
+    struct image *image = f->vm->disks[i].image;
+    init_state(&d->current, i, 0);
+    d->current.opened = true;
+    d->current.image = image;
+    if (later(f->vm->disks[i].mtime, f->mtime))
+        f->mtime = f->vm->disks[i].mtime;
+    size_t n = image ? image->layers[0].n_snapshots : 0;
+    if (!n)
+        return 0;
+    d->snapshots = calloc(n, sizeof *d->snapshots);
+    d->names = calloc(n, sizeof *d->names);
+    if (!d->snapshots || !d->names)
+        return -ENOMEM;
+    for (; d->n_snapshots < n; d->n_snapshots++)
+        init_state(&d->snapshots[d->n_snapshots], i, d->n_snapshots + 1);
+    name_snapshots(d, image->layers[0].snapshots);
+    return 0;
+}
+
+int ferry_states_open(struct ferry *f)
+{
+    while (view_formats[f->n_views] && f->n_views < MAX_VIEWS)
+        f->n_views++;
+    f->disks = calloc(f->vm->n_disks ? f->vm->n_disks : 1, sizeof *f->disks);
+    int r = f->disks ? 0 : -ENOMEM;
+    for (size_t i = 0; !r && i < f->vm->n_disks; i++)
+        r = open_disk(f, i);
+    return r;
+}
+
+static void drop_views(struct ferry_state *s)
+{
+    for (size_t i = 0; i < MAX_VIEWS; i++) {
+        view_close(s->views[i]);
+        s->views[i] = NULL;
+        s->why[i] = (struct fault){ 0 };
+    }
+    s->made = false;
+}
+
+static void close_state(struct ferry_state *s)
+{
+    drop_views(s);
+    if (s->snapshot)
+        image_close(s->image);
+    free(s->image_why);
+    free(s->info.bytes);
+    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->info_lock);
+}
+
+void ferry_states_close(struct ferry *f)
+{
+    for (size_t i = 0; f->disks && i < f->vm->n_disks; i++) {
+        struct ferry_disk *d = &f->disks[i];
+        for (size_t k = 0; k < d->n_snapshots; k++)
+            close_state(&d->snapshots[k]);
+        close_state(&d->current);
+        free(d->snapshots);
+        free(d->names);
+    }
+    free(f->disks);
+}
+
+/* ---- images ---- */
+
+static void open_image(struct ferry *f, struct ferry_state *s)
+{
+    struct fault why = { 0 };
+    s->opened = true;
+    if (image_open_snapshot(f->vm->disks[s->disk].image, s->snapshot - 1, &s->image, &why) == 0)
+        return;
+    s->image = NULL;
+    s->image_why = malloc(sizeof why);
+    if (s->image_why)
+        *s->image_why = why;
+}
+
+struct ferry_state *ferry_state(struct ferry *f, size_t disk, size_t snapshot)
+{
+    struct ferry_disk *d = &f->disks[disk];
+    if (snapshot > d->n_snapshots)
+        return NULL;
+    struct ferry_state *s = snapshot ? &d->snapshots[snapshot - 1] : &d->current;
+    pthread_mutex_lock(&s->lock);
+    if (!s->opened)
+        open_image(f, s);
+    pthread_mutex_unlock(&s->lock);
+    return s->image ? s : NULL;
+}
+
+/* ---- views ---- */
+
+static void make_views(struct ferry *f, struct ferry_state *s)
+{
+    const struct image *image = s->image;
+    struct view_source src = { .disk = image->disk, .sector_size = image_sector_size(image) };
+    view_identity(image, src.id);
+    _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
+    if (!view_survey(src.disk, &survey)) /* else view_open says why, for each view */
+        src.survey = survey;
+    for (size_t i = 0; i < f->n_views; i++) {
+        int r = view_open(view_formats[i], &src, &s->views[i], &s->why[i]);
+        if (r < 0) {
+            s->views[i] = NULL;
+            fault_in(&s->why[i], r, "", "%s", strerror(-r));
+        }
+    }
+}
+
+void ferry_views_get(struct ferry *f, struct ferry_state *s)
+{
+    pthread_mutex_lock(&f->states_lock);
+    s->users++; /* from here on nobody drops them */
+    pthread_mutex_unlock(&f->states_lock);
+    pthread_mutex_lock(&s->lock);
+    if (!s->made)
+        make_views(f, s);
+    s->made = true;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Drops the views that were idle for longest, if too many are. */
+static void drop_idle_locked(struct ferry *f)
+{
+    struct ferry_state *oldest = NULL;
+    size_t idle = 0;
+    for (size_t i = 0; i < f->vm->n_disks; i++)
+        for (size_t k = 0; k < f->disks[i].n_snapshots; k++) {
+            struct ferry_state *s = &f->disks[i].snapshots[k];
+            if (s->users || !s->made)
+                continue;
+            idle++;
+            if (!oldest || s->used < oldest->used)
+                oldest = s;
+        }
+    if (idle > IDLE_KEPT)
+        drop_views(oldest);
+}
+
+void ferry_views_put(struct ferry *f, struct ferry_state *s)
+{
+    pthread_mutex_lock(&f->states_lock);
+    s->used = ++f->states_clock;
+    if (!--s->users && s->snapshot)
+        drop_idle_locked(f);
+    pthread_mutex_unlock(&f->states_lock);
+}

@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Images whose tables describe as much as they can (tests/tools/make-slow.py): to mount one, to list it, and the first
+# reads of what is in it take seconds at most, whatever the tables say. Counted is the daemon's processor time, which a
+# busy machine hardly changes; sanitizers do.
+. "$(dirname "$0")/lib.sh"
+need python3
+
+limit=500 # hundredths of a second
+[[ $(nm -D "$FERRYFS") != *__asan_init* && $(nm "$FERRYFS") != *__tsan_init* ]] || limit=10000
+cd "$tmp" || exit 1
+spent() { awk '{print $14 + $15}' "/proc/$(daemons "$mnt")/stat"; }
+
+# read_some FILE: the first 64 KiB, the same in the middle, and where the first hole is; errors are no matter.
+read_some() {
+    python3 -c 'import os, sys
+f = os.open(sys.argv[1], os.O_RDONLY)
+for look in (lambda: os.pread(f, 65536, 0), lambda: os.pread(f, 65536, os.fstat(f).st_size // 2),
+             lambda: os.lseek(f, 0, os.SEEK_HOLE)):
+    try:
+        look()
+    except OSError:
+        pass' "$1"
+}
+
+for kind in qcow2-turns qcow2-turns-4k qcow2-runs qcow2-distinct qcow2-chain vmdk-turns vmdk-runs vmdk-zeros cowd-turns \
+    cowd-runs sesparse-turns sesparse-runs vhdx-turns vhdx-runs vhd-blocks vhd-turns vhd-runs vdi-turns; do
+    mkdir "$kind"
+    python3 "$top/tests/tools/make-slow.py" $kind "$kind/disk.img"
+    start=$SECONDS
+    mount_ok "$kind/disk.img"
+    check "$kind: a listing" ls -ls "$mnt/disks/disk0"
+    for file in "$mnt"/disks/disk0/disk*; do check "$kind: ${file##*/}" read_some "$file"; done
+    check "$kind: a part of its map" dd if="$mnt/disks/disk0/map.json" of=/dev/null bs=4k count=1 status=none
+    check "$kind: info.json" cat "$mnt/info.json"
+    used=$(spent)
+    check "$kind took $used hundredths of a second, $((SECONDS - start)) s by the clock" [ "$used" -lt $limit ]
+    unmount
+    echo "$kind: $used"
+    rm -r "$kind"
+done
+finish

@@ -32,14 +32,13 @@ done
 
 # A disk with data all over.
 size=$((700 * mib + 3584))
-qemu-img create -q -f qcow2 src.qcow2 $size &&
-    qemu-io -f qcow2 -c 'write -q -P 0x11 0 3M' -c 'write -q -P 0x22 9961472 1M' -c 'write -q -P 0x33 41943552 512' \
-        -c 'write -q -P 0x55 536805376 192k' -c 'write -q -z 600M 8M' -c "write -q -P 0x44 $((size - 70144)) 70144" src.qcow2 && sync src.qcow2 || exit 1
+make_source $size 600M -c 'write -q -P 0x11 0 3M' -c 'write -q -P 0x22 9961472 1M' -c 'write -q -P 0 40M 64k' -c 'write -q -P 0x33 41943552 512' \
+    -c 'write -q -P 0x55 536805376 192k' -c "write -q -P 0x44 $((size - 69120)) 69120" || exit 1
 mount_ok src.qcow2
 qemu_agrees disk.qcow2 qcow2 $size
 copies disk.qcow2
 check "qemu-io reads the pieces" qemu-io -r -f qcow2 -c 'read -P 0x11 1234567 1000000' -c 'read -P 0 3M 6M' -c 'read -P 0x22 9961472 1M' \
-    -c 'read -P 0x33 41943552 512' -c 'read -P 0x55 536805376 192k' -c 'read -P 0 600M 8M' -c "read -P 0x44 $((size - 70144)) 70144" \
+    -c 'read -P 0x33 41943552 512' -c 'read -P 0x55 536805376 192k' -c 'read -P 0 600M 8M' -c "read -P 0x44 $((size - 69120)) 69120" \
     "$disk/disk.qcow2"
 like "qcowinfo knows it" "$(qcowinfo "$disk/disk.qcow2")" "\($size bytes\)"
 is "7z unpacks it" "$(7z x -so "$disk/disk.qcow2" 2>/dev/null | sha)" "$(sha "$disk/disk.raw")"

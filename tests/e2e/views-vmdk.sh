@@ -33,14 +33,13 @@ done
 
 # A disk with data all over.
 size=$((100 * mib + 3584))
-qemu-img create -q -f qcow2 src.qcow2 $size &&
-    qemu-io -f qcow2 -c 'write -q -P 0x11 0 3M' -c 'write -q -P 0x22 9961472 1M' -c 'write -q -P 0x33 41943552 512' \
-        -c 'write -q -z 60M 8M' -c "write -q -P 0x44 $((size - 70144)) 70144" src.qcow2 && sync src.qcow2 || exit 1
+make_source $size 60M -c 'write -q -P 0x11 0 3M' -c 'write -q -P 0x22 9961472 1M' -c 'write -q -P 0 40M 64k' -c 'write -q -P 0x33 41943552 512' \
+    -c "write -q -P 0x44 $((size - 69120)) 69120" || exit 1
 mount_ok src.qcow2
 qemu_agrees disk.vmdk vmdk $size
 copies disk.vmdk
 check "qemu-io reads the pieces" qemu-io -r -f vmdk -c 'read -P 0x11 1234567 1000000' -c 'read -P 0 3M 6M' -c 'read -P 0x22 9961472 1M' \
-    -c 'read -P 0x33 41943552 512' -c 'read -P 0 60M 8M' -c "read -P 0x44 $((size - 70144)) 70144" "$disk/disk.vmdk"
+    -c 'read -P 0x33 41943552 512' -c 'read -P 0 60M 8M' -c "read -P 0x44 $((size - 69120)) 69120" "$disk/disk.vmdk"
 like "vmdkinfo knows it" "$(vmdkinfo "$disk/disk.vmdk")" "\($size bytes\)"
 like "vmdkinfo knows its type" "$(vmdkinfo "$disk/disk.vmdk")" "Monolithic sparse"
 want=$(sha "$disk/disk.raw")

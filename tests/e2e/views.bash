@@ -5,6 +5,15 @@
 
 disk=$mnt/disks/disk0
 
+# make_source SIZE ZEROS WRITES...: src.qcow2, with data by qemu-io's commands and 8 MiB of zero clusters at ZEROS. The
+# commands write whole clusters: the rest of one would be preallocated in the file, which to lseek is a hole until
+# somebody has read it.
+make_source() {
+    local size=$1 zeros=$2
+    shift 2
+    qemu-img create -q -f qcow2 src.qcow2 "$size" && qemu-io -f qcow2 "$@" -c "write -q -z $zeros 8M" src.qcow2 && sync src.qcow2
+}
+
 # holes FILE: every extent that lseek tells, as "start length data|hole".
 cat >"$tmp/holes.py" <<'PY'
 import os, sys

@@ -5,6 +5,7 @@
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 ferryfs=${FERRYFS:-$top/build/ferryfs}
+# shellcheck disable=SC2034  # of those who source this
 runs=${RUNS:-5}
 work=$(mktemp -d)
 out=$work/out

@@ -732,10 +732,11 @@ void session_free(struct session *s)
 {
     if (!s)
         return;
-    if (s->fuse)
-        fuse_session_destroy(s->fuse);
     while (s->handles)
         close_handle(s, s->handles);
+    pool_wait_idle(s->ferry->pool); /* read-ahead of closed files may still want to store */
+    if (s->fuse)
+        fuse_session_destroy(s->fuse);
     pthread_mutex_destroy(&s->handles_lock);
     free(s);
 }

@@ -228,7 +228,9 @@ static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle 
     h->state = s;
     stream_init(&h->stream, &h->handle, h->view, f->cache, f->pool);
     h->ferry = f;
-    h->handle.direct = h->handle.either = !f->options->cached;
+    h->handle.direct = !f->options->cached;
+    /* Inflating keeps all cores busy as it is: there, the page cache's copy is only one more. */
+    h->handle.either = blockmap_compressed(h->view->survey) <= blockmap_data(h->view->survey) / 8;
     h->handle.keep_cache = true;
     return 0;
 }

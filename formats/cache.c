@@ -279,7 +279,8 @@ static void put(struct cache *c, struct cache_block *block, bool used_up)
     struct entry *e = (struct entry *)(void *)block;
     struct shard *s = e->shard;
     pthread_mutex_lock(&s->lock);
-    e->used_up = used_up;
+    if (used_up) /* of several holders, one who is through with it is enough */
+        e->used_up = true;
     bool last = release_locked(s, e);
     pthread_mutex_unlock(&s->lock);
     if (last)

@@ -73,13 +73,15 @@ static int load_chunk(void *ctx, uint64_t id, void *buf, size_t size)
     return view_pread(v, buf, n, off);
 }
 
-/* Of a chunk that was read to its end the reader wants no more. */
-static void put_chunks(struct cache *cache, const struct loan *l)
+/* Of a chunk that was read to its end the reader wants no more; nor of one whose rest was stored. */
+static void put_chunks(struct stream *s, const struct loan *l)
 {
+    struct cache *cache = s->cache;
+    size_t enough = s->handle->store ? GAP : CHUNK;
     for (unsigned i = 0; i < l->n; i++) {
         struct cache_block *b = l->held[i];
         const uint8_t *end = (const uint8_t *)l->part[i].iov_base + l->part[i].iov_len;
-        if (b && end == b->data + b->size)
+        if (b && end >= b->data + enough)
             cache_put_used(cache, b);
         else if (b)
             cache_put(cache, b);
@@ -104,7 +106,7 @@ static bool lend_chunks(struct stream *s, uint64_t off, size_t len, struct loan 
     while (len) {
         size_t n = (size_t)min_u64(len, CHUNK - off % CHUNK);
         if (!lend_part(s, off, n, l)) {
-            put_chunks(s->cache, l);
+            put_chunks(s, l);
             return false;
         }
         off += n;
@@ -159,13 +161,14 @@ static void ask_for_chunk(struct stream *s, uint64_t chunk)
 }
 
 /* Asks for the chunks of the next `window` bytes from `from` on that aren't zeros, once half of them are no
- * longer ahead: fewer and larger batches wake the workers less often. */
+ * longer ahead: fewer and larger batches wake the workers less often. Where chunks are stored, this is only
+ * called once in a UNIT. */
 static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
 {
     uint64_t size = s->view->layout.size, at = get(&s->ahead);
     if (at < from || at > from + window + SKIP_MAX)
         at = round_up(from, CHUNK); /* the reader began, or went elsewhere */
-    else if (at - from > window / 2)
+    else if (at - from > (s->handle->store ? window - CHUNK : window / 2))
         return;
     uint64_t limit = from + min_u64(window + SKIP_MAX, size - from);
     for (uint64_t asked = min_u64(at - from, window); asked < window && at < limit; asked += CHUNK) {
@@ -203,7 +206,7 @@ static bool follow(struct stream *s, uint64_t off, size_t len)
 static void after(struct loan *l)
 {
     struct stream *s = l->ctx;
-    put_chunks(s->cache, l);
+    put_chunks(s, l);
     uint64_t window = get(&s->window);
     if (window && l->next < s->view->layout.size)
         read_ahead(s, l->next, window);

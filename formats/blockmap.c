@@ -23,7 +23,7 @@ enum { WORD = 64, GROUP = 4096, GROUP_WORDS = GROUP / WORD };
 struct blockmap {
     atomic_uint refs;
     uint64_t block_size; /* bytes */
-    uint64_t n_blocks, data;
+    uint64_t n_blocks, data, compressed;
     size_t n_groups;
     uint64_t *bits;
     uint32_t *before; /* n_groups + 1; at most BLOCKMAP_MAX_BLOCKS each */
@@ -124,6 +124,7 @@ static int walk(struct disk *disk, struct blockmap *map)
             continue;
         set_range(map, off >> shift, (off + e.length - 1) >> shift);
         map->data += e.length;
+        map->compressed += e.compressed ? e.length : 0;
     }
     return 0;
 }
@@ -173,6 +174,7 @@ int blockmap_coarsen(const struct blockmap *fine, uint64_t block_size, struct bl
         b = blockmap_next(fine, (coarse + 1) << shift, fine->n_blocks);
     }
     map->data = fine->data;
+    map->compressed = fine->compressed;
     sum_up(map);
     *ret = map;
     return 0;
@@ -196,6 +198,11 @@ uint64_t blockmap_allocated(const struct blockmap *map)
 uint64_t blockmap_data(const struct blockmap *map)
 {
     return map->data;
+}
+
+uint64_t blockmap_compressed(const struct blockmap *map)
+{
+    return map->compressed;
 }
 
 bool blockmap_get(const struct blockmap *map, uint64_t block)

@@ -37,6 +37,7 @@ uint64_t blockmap_block_size(const struct blockmap *map); /* bytes */
 uint64_t blockmap_blocks(const struct blockmap *map);     /* how many blocks the disk has */
 uint64_t blockmap_allocated(const struct blockmap *map);  /* how many are set */
 uint64_t blockmap_data(const struct blockmap *map);       /* bytes of DATA, exact; what is unknown counts */
+uint64_t blockmap_compressed(const struct blockmap *map); /* bytes of it that are stored compressed */
 bool blockmap_get(const struct blockmap *map, uint64_t block);       /* block < blocks */
 uint64_t blockmap_rank(const struct blockmap *map, uint64_t block);  /* block <= blocks */
 uint64_t blockmap_select(const struct blockmap *map, uint64_t rank); /* rank < allocated */

@@ -98,6 +98,11 @@ static inline void put_le64(uint8_t *p, uint64_t v)
     v = htole64(v);
     memcpy(p, &v, sizeof v);
 }
+static inline void put_be16(void *p, uint16_t value)
+{
+    value = htobe16(value);
+    memcpy(p, &value, sizeof value);
+}
 static inline void put_be32(uint8_t *p, uint32_t v)
 {
     v = htobe32(v);

@@ -14,8 +14,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SHARDS = 16, BUCKETS = 512 };
+enum { KEEP_USED_UP = 8 }; /* blocks, for a second reader */
 
 enum entry_state { ENTRY_LOADING, ENTRY_READY, ENTRY_FAILED };
 
@@ -28,7 +30,7 @@ struct entry {
     unsigned holders;            /* includes waiters */
     enum entry_state state;
     bool used_up; /* stands at the list's old end, and may go though the budget has room */
-    int error; /* FAILED */
+    int error;    /* FAILED */
     struct shard *shard;
     uint8_t *bytes; /* == block.data */
 };
@@ -38,12 +40,14 @@ struct shard {
     pthread_cond_t loaded;
     struct entry *bucket[BUCKETS];
     struct entry *newest, *oldest;
+    struct cache *cache;
 };
 
 struct cache {
     struct pool *pool;
     size_t budget;
     atomic_size_t used;
+    atomic_uint used_up; /* blocks that are marked so and that nobody holds */
     struct shard shard[SHARDS];
 };
 
@@ -79,6 +83,8 @@ static struct entry *find_locked(struct shard *s, uint64_t hash, uint64_t owner,
 
 static void lru_remove_locked(struct shard *s, struct entry *e)
 {
+    if (e->used_up)
+        atomic_fetch_sub(&s->cache->used_up, 1);
     *(e->newer ? &e->newer->older : &s->newest) = e->older;
     *(e->older ? &e->older->newer : &s->oldest) = e->newer;
     e->newer = e->older = NULL;
@@ -94,6 +100,7 @@ static void lru_add_locked(struct shard *s, struct entry *e)
 
 static void lru_add_oldest_locked(struct shard *s, struct entry *e)
 {
+    atomic_fetch_add(&s->cache->used_up, 1);
     e->newer = s->oldest;
     e->older = NULL;
     *(s->oldest ? &s->oldest->older : &s->newest) = e;
@@ -149,9 +156,11 @@ static struct entry *evict(struct shard *s, size_t used_up)
 /* An entry with room for `size` bytes, after making room for it in the budget. No lock is held. */
 static struct entry *entry_obtain(struct cache *c, struct shard *own, size_t size)
 {
-    /* Memory that was just read is still in the processor's caches. */
-    struct entry *spare = evict(own, size);
+    struct entry *spare = NULL;
     unsigned start = (unsigned)(own - c->shard);
+    /* Memory that was just read is still in the processor's caches, and needs no page faults. */
+    for (unsigned i = 0; !spare && i < SHARDS && atomic_load(&c->used_up) > KEEP_USED_UP; i++)
+        spare = evict(&c->shard[(start + i) % SHARDS], size);
     for (unsigned i = 0; i < SHARDS; i++) {
         struct shard *s = &c->shard[(start + i) % SHARDS];
         while (atomic_load(&c->used) + (spare ? 0 : size) > c->budget) {
@@ -270,7 +279,8 @@ static void put(struct cache *c, struct cache_block *block, bool used_up)
     struct entry *e = (struct entry *)(void *)block;
     struct shard *s = e->shard;
     pthread_mutex_lock(&s->lock);
-    e->used_up = used_up;
+    if (used_up) /* of several holders, one who is through with it is enough */
+        e->used_up = true;
     bool last = release_locked(s, e);
     pthread_mutex_unlock(&s->lock);
     if (last)
@@ -285,6 +295,17 @@ void cache_put(struct cache *c, struct cache_block *block)
 void cache_put_used(struct cache *c, struct cache_block *block)
 {
     put(c, block, true);
+}
+
+int cache_pass_by(struct cache *c, uint64_t owner, uint64_t id, void *buf, size_t size, cache_load load,
+                  void *ctx)
+{
+    struct cache_block *b = cache_peek(c, owner, id);
+    if (!b)
+        return load(ctx, id, buf, size);
+    memcpy(buf, b->data, size);
+    cache_put(c, b);
+    return 0;
 }
 
 struct cache_block *cache_peek(struct cache *c, uint64_t owner, uint64_t id)
@@ -351,6 +372,7 @@ struct cache *cache_new(size_t budget_bytes, struct pool *pool)
     c->budget = budget_bytes;
     c->pool = pool;
     for (unsigned i = 0; i < SHARDS; i++) {
+        c->shard[i].cache = c;
         pthread_mutex_init(&c->shard[i].lock, NULL);
         pthread_cond_init(&c->shard[i].loaded, NULL);
     }

@@ -34,7 +34,15 @@ struct cache *cache_new(size_t budget_bytes, struct pool *pool);
 /* All blocks have been put, and the pool is gone. */
 void cache_free(struct cache *cache);
 
-/* cache_put() of a block that its only reader is through with: the first to be dropped or used again. */
+/* Requests of so many bytes come from who reads a disk once and in large pieces: whole blocks of theirs are
+ * better made in the caller's buffer than kept here. */
+enum { CACHE_PASS_BY = 256 << 10 };
+/* Fills buf with block `id` as cache_get() would, from the cache if it is there by now, but doesn't keep it.
+ */
+int cache_pass_by(struct cache *c, uint64_t owner, uint64_t id, void *buf, size_t size, cache_load load,
+                  void *ctx);
+/* cache_put() of a block that its reader is through with: it is dropped or used again before others, though
+ * not at once, for there may be a second reader close behind. */
 void cache_put_used(struct cache *c, struct cache_block *block);
 /* The block if it is there by now, else NULL: neither waits nor loads. */
 struct cache_block *cache_peek(struct cache *c, uint64_t owner, uint64_t id);

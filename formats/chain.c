@@ -43,7 +43,7 @@ struct descent {
 
 static void pass_gap(struct descent *d, const struct gap *g)
 {
-    enum { ASKING = 8 }; /* a layer may have to load a table */
+    enum { ASKING = 16 }; /* a layer may have to load a table */
     uint64_t len = g->end - d->off;
     if (len > d->len)
         return;

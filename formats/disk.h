@@ -20,16 +20,14 @@ struct disk;
 struct disk_ops {
     const char *name;
     /* Fills all of buf or returns -errno: EIO the device failed, or the stored data is damaged or cut off.
-     * The range begins where the DATA extent `e` does, which `map` or `find` gave for `off`, and isn't longer.
-     */
+     * The range begins where the DATA extent `e` does, which `find` gave for `off`, and isn't longer. */
     int (*pread)(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e);
     /* What lies at `off`. 0 < len, off + len <= size; 1 <= ret->length <= len; may be shorter than the true
      * extent: a call does a bounded amount of work. -EIO when the table that would tell can't be read or is
      * damaged. */
     int (*map)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
-    /* `map` for a reader: the same but for what only the host's file system knows. Of a hole of the file that
-     * holds the image it may say DATA, since `pread` gives its zeros all the same, and asking costs more than
-     * a small read does. NULL: map. */
+    /* `map` for a reader, who goes on to `pread` what it answers: DATA is one piece for `pread`, while `map` may
+     * join what lies apart. NULL: map. */
     int (*find)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
     /* Hint that the range is read soon: start whatever helps, never wait. May be NULL. */
     void (*prefetch)(struct disk *d, uint64_t off, uint64_t len);
@@ -48,7 +46,7 @@ int disk_pread(struct disk *d, void *buf, size_t len, uint64_t off);
 int disk_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
 /* disk_map() by the layer's `find`: for those who read there next. */
 int disk_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
-/* disk_pread() of a range within an extent that disk_find() or disk_map() gave for `off`. */
+/* disk_pread() of a range within an extent that disk_find() gave for `off`. */
 int disk_pread_extent(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e);
 /* How many extents, each counted as 1 + its effort, whoever joins them, or counts their bytes, looks at in
  * one go: a hostile table of a MiB can name 2^30 of them, and a request that walks all of those blocks its

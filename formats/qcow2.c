@@ -69,17 +69,19 @@ static int map_file(struct qcow2 *q, uint64_t host, struct extent *e)
     return 0;
 }
 
+/* For PLAIN, `contiguous` asks for one run in the file too. */
 static bool goes_on(enum qcow2_kind kind, const struct qcow2_cluster *last, const struct qcow2_cluster *next,
-                    enum qcow2_kind next_kind, uint64_t cluster_size)
+                    enum qcow2_kind next_kind, uint64_t cluster_size, bool contiguous)
 {
     if (next_kind != kind)
         return false;
-    return kind != QCOW2_PLAIN || next->host == last->host + cluster_size;
+    return kind != QCOW2_PLAIN || !contiguous || next->host == last->host + cluster_size;
 }
 
 /* The run of one kind, for PLAIN also of one place in the file, that begins at byte `off` in the piece's
  * first cluster. */
-static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uint64_t len, struct extent *ret)
+static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uint64_t len, bool contiguous,
+                   struct extent *ret)
 {
     const uint64_t size = q->h.cluster_size, within = off % size;
     struct qcow2_cluster first, last, next;
@@ -93,7 +95,7 @@ static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uin
     for (; i < l2->n && length < len && end == size; i++) {
         /* a damaged entry ends the run; who asks there gets the error */
         if (qcow2_l2_cluster(&q->table, l2, i, &next) < 0 ||
-            !goes_on(kind, &last, &next, qcow2_cluster_at(&q->h, &next, 0, &next_end), size))
+            !goes_on(kind, &last, &next, qcow2_cluster_at(&q->h, &next, 0, &next_end), size, contiguous))
             break;
         length += end = next_end;
         last = next;
@@ -110,9 +112,8 @@ static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uin
     return 0;
 }
 
-static int qcow2_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous, struct extent *ret)
 {
-    struct qcow2 *q = qcow2_of(d);
     if (q->h.data_file_raw) {
         *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
         return 0;
@@ -126,15 +127,26 @@ static int qcow2_find(struct disk *d, uint64_t off, uint64_t len, struct extent 
         *ret = (struct extent){ .length = min_u64(end - off, len), .kind = EXTENT_HOLE };
         return 0;
     }
-    r = map_run(q, &l2, off, len, ret);
+    r = map_run(q, &l2, off, len, contiguous, ret);
     qcow2_l2_put(&q->table, &l2);
     return r;
 }
 
+/* Where the file is asked for holes, an extent must be one run of it. */
+static int map_as(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous, struct extent *ret)
+{
+    int r = look_up(q, off, len, contiguous || q->sparse, ret);
+    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(q, ret->at, ret);
+}
+
+static int qcow2_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return map_as(qcow2_of(d), off, len, true, ret);
+}
+
 static int qcow2_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    int r = qcow2_find(d, off, len, ret);
-    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(qcow2_of(d), ret->at, ret);
+    return map_as(qcow2_of(d), off, len, false, ret);
 }
 
 /* ---- pread ---- */
@@ -174,14 +186,20 @@ static int load_cluster(void *ctx, uint64_t id, void *buf, size_t size)
 static int pread_compressed(struct qcow2 *q, uint8_t *p, size_t len, uint64_t off)
 {
     const uint64_t size = q->h.cluster_size;
+    bool pass_by = len >= CACHE_PASS_BY;
     while (len) {
         struct cache_block *b;
         size_t within = (size_t)(off % size), n = (size_t)min_u64(len, size - within);
-        int r = cache_get(q->table.cache, q->cluster_owner, off / size, (size_t)size, load_cluster, q, &b);
+        int r;
+        if (pass_by && n == size) {
+            r = cache_pass_by(q->table.cache, q->cluster_owner, off / size, p, n, load_cluster, q);
+        } else if (!(r = cache_get(q->table.cache, q->cluster_owner, off / size, (size_t)size, load_cluster,
+                                   q, &b))) {
+            memcpy(p, b->data + within, n);
+            cache_put(q->table.cache, b);
+        }
         if (r < 0)
             return read_error(r);
-        memcpy(p, b->data + within, n);
-        cache_put(q->table.cache, b);
         p += n;
         off += n;
         len -= n;

@@ -32,14 +32,6 @@ static int raw_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
     return r;
 }
 
-static int raw_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
-{
-    (void)d;
-    (void)off;
-    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
-    return 0;
-}
-
 static void raw_prefetch(struct disk *d, uint64_t off, uint64_t len)
 {
     file_advise(raw_of(d)->file, off, len);
@@ -55,7 +47,6 @@ static const struct disk_ops raw_ops = {
     .name = "raw",
     .pread = raw_pread,
     .map = raw_map,
-    .find = raw_find,
     .prefetch = raw_prefetch,
     .close = raw_close,
 };

@@ -133,7 +133,8 @@ static int vdi_find(struct disk *d, uint64_t off, uint64_t len, struct extent *r
     }
     if (block_place(v, i, entry, &at) < 0)
         return -EIO;
-    *ret = (struct extent){ .length = min_u64(len, v->block - within), .kind = EXTENT_DATA, .at = at + within };
+    *ret =
+        (struct extent){ .length = min_u64(len, v->block - within), .kind = EXTENT_DATA, .at = at + within };
     return 0;
 }
 
@@ -174,7 +175,6 @@ static const struct disk_ops vdi_ops = {
     .name = "vdi",
     .pread = vdi_pread,
     .map = vdi_map,
-    .find = vdi_find,
     .prefetch = vdi_prefetch,
     .close = vdi_close,
 };

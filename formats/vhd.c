@@ -180,16 +180,9 @@ static int vhd_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
     return r < 0 || ret->kind != EXTENT_DATA ? r : map_file(vhd_of(d), ret->at, ret);
 }
 
-static int fixed_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
-{
-    (void)d;
-    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
-    return 0;
-}
-
 static int fixed_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    fixed_find(d, off, len, ret);
+    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
     return map_file(vhd_of(d), off, ret);
 }
 
@@ -233,7 +226,6 @@ static const struct disk_ops vhd_ops = {
     .name = "vhd",
     .pread = vhd_pread,
     .map = vhd_map,
-    .find = vhd_find,
     .prefetch = vhd_prefetch,
     .close = vhd_close,
 };
@@ -242,7 +234,6 @@ static const struct disk_ops fixed_ops = {
     .name = "vhd-fixed",
     .pread = vhd_pread,
     .map = fixed_map,
-    .find = fixed_find,
     .prefetch = fixed_prefetch,
     .close = vhd_close,
 };

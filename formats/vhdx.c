@@ -320,7 +320,6 @@ static const struct disk_ops vhdx_ops = {
     .name = "vhdx",
     .pread = vhdx_pread,
     .map = vhdx_map,
-    .find = vhdx_find,
     .prefetch = vhdx_prefetch,
     .close = vhdx_close,
 };

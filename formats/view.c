@@ -26,6 +26,9 @@
 #include <string.h>
 
 enum { PAGE = 4096 }; /* holes begin on these within what we generate: finer ones serve nobody */
+/* A run of blocks is counted no further: whoever maps comes again for what follows, and would pay each time.
+ */
+enum { RUN_BLOCKS = 1 << 14 };
 
 enum piece_kind { PIECE_ZERO, PIECE_ONES, PIECE_BYTES, PIECE_TABLE, PIECE_DISK };
 
@@ -68,11 +71,17 @@ int layout_set_blocks(struct layout *l, const struct view_source *src, uint64_t 
     return blockmap_coarsen(src->survey, block_size, &l->blocks);
 }
 
+int layout_set_groups(struct layout *l, uint64_t n)
+{
+    return blockmap_coarsen(l->blocks, l->block_size * n, &l->groups);
+}
+
 static void layout_done(struct layout *l)
 {
     for (size_t i = 0; i < l->n; i++)
         free(l->segment[i].bytes);
     blockmap_free(l->blocks);
+    blockmap_free(l->groups);
     free(l->private);
 }
 
@@ -94,10 +103,7 @@ static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t lengt
     uint64_t data = blockmap_next(v->survey, block, until);
     if (data > block)
         return (struct piece){ .kind = PIECE_ZERO, .length = min_u64(length, data * size - at) };
-    enum {
-        LOOK = 1 << 14
-    }; /* blocks: whoever maps comes again for what follows, and must not pay for it here */
-    uint64_t run = blockmap_run(v->survey, block, min_u64(until - block, LOOK));
+    uint64_t run = blockmap_run(v->survey, block, min_u64(until - block, RUN_BLOCKS));
     return (
         struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };
 }
@@ -116,6 +122,23 @@ static struct piece blocks_piece(const struct view *v, uint64_t off, uint64_t le
     return disk_piece(v, block * l->block_size + within, min_u64(len, run * l->block_size - within));
 }
 
+/* A table with units: those of clear groups are nowhere. */
+static struct piece table_piece(const struct view *v, const struct segment *s, uint64_t off)
+{
+    struct piece p = { .kind = PIECE_TABLE, .length = s->length - off, .at = off };
+    if (!s->unit)
+        return p;
+    const struct blockmap *groups = v->layout.groups;
+    uint64_t group = off / s->unit, end = s->length / s->unit;
+    uint64_t set = blockmap_next(groups, group, end);
+    if (set > group)
+        p.kind = PIECE_ZERO;
+    else
+        set += blockmap_run(groups, group, end - group);
+    p.length = set * s->unit - off;
+    return p;
+}
+
 /* len bytes of the segment are asked for */
 static struct piece segment_piece(const struct view *v, const struct segment *s, uint64_t off, uint64_t len)
 {
@@ -125,7 +148,7 @@ static struct piece segment_piece(const struct view *v, const struct segment *s,
             return (struct piece){ .kind = PIECE_BYTES, .length = s->n_bytes - off, .at = off };
         break;
     case SEGMENT_TABLE:
-        return (struct piece){ .kind = PIECE_TABLE, .length = s->length - off, .at = off };
+        return table_piece(v, s, off);
     case SEGMENT_DISK:
         return disk_piece(v, s->disk_offset + off, len);
     case SEGMENT_BLOCKS:
@@ -185,7 +208,7 @@ static int segment_allocated(const struct view *v, const struct segment *s, cons
         *ret = s->n_bytes;
         break;
     case SEGMENT_TABLE:
-        *ret = s->length;
+        *ret = s->unit ? blockmap_allocated(v->layout.groups) * s->unit : s->length;
         break;
     case SEGMENT_DISK:
         if (s->disk_offset || s->length < v->disk->size)

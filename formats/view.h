@@ -29,6 +29,9 @@ struct segment {
     size_t n_bytes;
     /* TABLE: fills buf with [off, off+len) of the segment. Never fails. */
     void (*table)(const struct view *v, void *buf, size_t len, uint64_t off);
+    /* TABLE: if not 0, `unit` bytes of it belong to each block of layout.groups. Those of a clear one are a
+     * hole, and never asked for. */
+    uint64_t unit;
     uint64_t disk_offset; /* DISK */
 };
 
@@ -40,6 +43,7 @@ struct layout {
     struct segment segment[VIEW_MAX_SEGMENTS];
     struct blockmap *blocks; /* owned; of formats with blocks */
     uint64_t block_size;     /* of the view's blocks: that of `blocks`; 0: none */
+    struct blockmap *groups; /* owned; `blocks` in larger ones, of formats whose tables have two levels */
     uint32_t block_head;     /* bytes of ones before each block of SEGMENT_BLOCKS (VHD's sector bitmaps) */
     void *private;           /* of the format, freed with free() */
 };
@@ -117,4 +121,6 @@ int layout_add_bytes(struct layout *l, uint64_t length, size_t n, uint8_t **ret)
 /* Fills in blocks and block_size: the survey in blocks of this size (a power of two). -EFBIG for more than
  * BLOCKMAP_MAX_BLOCKS, -ENOMEM. */
 int layout_set_blocks(struct layout *l, const struct view_source *src, uint64_t block_size);
+/* Fills in groups, of n blocks each (a power of two); blocks are there. -ENOMEM. */
+int layout_set_groups(struct layout *l, uint64_t n);
 #endif

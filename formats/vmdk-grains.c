@@ -308,6 +308,10 @@ static int check_table(struct delta *d, uint64_t t, uint64_t at, struct fault *f
             r = fault_at(fault, -EUCLEAN, d->file->name, place,
                          "damaged: the grain table's entry of grain %llu is 0x%llx, which none can be",
                          (unsigned long long)g, (unsigned long long)entry);
+        else if (grain.kind == EXTENT_DATA && g * d->grain >= d->disk.size)
+            r = fault_at(fault, -EUCLEAN, d->file->name, place,
+                         "damaged: grain %llu lies behind the end that the descriptor states",
+                         (unsigned long long)g);
     }
     cache_put(d->cache, table.block);
     return r;

@@ -260,15 +260,20 @@ static int load_grain(void *ctx, uint64_t g, void *buf, size_t size)
 
 static int pread_packed(struct sparse *s, uint8_t *p, size_t len, uint64_t off)
 {
+    bool pass_by = len >= CACHE_PASS_BY;
     while (len) {
         uint64_t g = off / s->grain, within = off % s->grain;
         size_t n = (size_t)min_u64(len, s->grain - within);
         struct cache_block *b;
-        int r = cache_get(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s, &b);
+        int r;
+        if (pass_by && n == s->grain) {
+            r = cache_pass_by(s->cache, s->grain_owner, g, p, n, load_grain, s);
+        } else if (!(r = cache_get(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s, &b))) {
+            memcpy(p, b->data + within, n);
+            cache_put(s->cache, b);
+        }
         if (r < 0)
             return r;
-        memcpy(p, b->data + within, n);
-        cache_put(s->cache, b);
         p += n;
         off += n;
         len -= n;

@@ -61,7 +61,7 @@ struct vmdk_extent_size {
 };
 
 /* How many sectors the extent in `file` has. A difference of rounding gets a note, -EUCLEAN for a line that
- * is further above the header. */
+ * is further above the header. Whoever knows where the grains are refuses a line that loses some. */
 int vmdk_extent_sectors(struct file *file, const struct vmdk_extent_size *size, struct notes *notes,
                         uint64_t *ret, struct fault *fault);
 #endif

@@ -89,13 +89,6 @@ static int flat_pread(struct disk *d, void *buf, size_t len, uint64_t off, const
     return r == -ENODATA ? -EIO : r;
 }
 
-static int flat_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
-{
-    (void)off;
-    *ret = (struct extent){ .length = len, .kind = flat_of(d)->file ? EXTENT_DATA : EXTENT_ZERO };
-    return 0;
-}
-
 /* No flat extent has holes in the chain's sense: what the file system left out are zeros, not the parent's.
  */
 static int flat_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
@@ -123,7 +116,6 @@ static const struct disk_ops flat_ops = {
     .name = "vmdk-flat",
     .pread = flat_pread,
     .map = flat_map,
-    .find = flat_find,
     .prefetch = flat_prefetch,
     .close = flat_close,
 };

@@ -22,7 +22,7 @@ enum { MAX_THREADS = 4 };
 
 struct digest_job {
     struct digest_job *next;
-    struct digest *digest;
+    struct view_digest *digest;
     struct view *view;
     bool running;
     struct digest_waiter *waiters;
@@ -189,7 +189,7 @@ static void start_thread_locked(struct digesters *ds)
 /* ---- for the trees ---- */
 
 /* Adds the waiter to the job of its digest, made if need be. False: no memory, or no thread. */
-static bool enqueue_locked(struct digesters *ds, struct digest *digest, struct view *view,
+static bool enqueue_locked(struct digesters *ds, struct view_digest *digest, struct view *view,
                            struct digest_waiter *w)
 {
     struct digest_job *job = digest->job;
@@ -210,7 +210,7 @@ static bool enqueue_locked(struct digesters *ds, struct digest *digest, struct v
     return true;
 }
 
-void digest_ask(struct digesters *ds, struct digest *digest, struct view *view, struct digest_waiter *w)
+void digest_ask(struct digesters *ds, struct view_digest *digest, struct view *view, struct digest_waiter *w)
 {
     uint8_t sum[32] = { 0 };
     int r = -EINPROGRESS;

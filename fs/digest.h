@@ -11,7 +11,7 @@
 struct digest_job;
 
 /* One view's; zeroed at first. Its fields belong to the digesters' lock. */
-struct digest {
+struct view_digest {
     bool known;
     uint8_t sum[32];
     struct digest_job *job; /* under way, or waiting for a thread */
@@ -36,5 +36,5 @@ void digesters_stop(struct digesters *ds);
 void digesters_free(struct digesters *ds);
 
 /* Asks for the digest of `view`, which must stay open until the waiter's `done`. */
-void digest_ask(struct digesters *ds, struct digest *digest, struct view *view, struct digest_waiter *w);
+void digest_ask(struct digesters *ds, struct view_digest *digest, struct view *view, struct digest_waiter *w);
 #endif

@@ -27,7 +27,7 @@ struct ferry_state {
     struct fault why[MAX_VIEWS];
     unsigned users; /* of the views; protected by ferry.states_lock, like `used` */
     uint64_t used;  /* when the last of them was done, in ferry.states_clock */
-    struct digest digests[MAX_VIEWS];
+    struct view_digest digests[MAX_VIEWS];
     pthread_mutex_t info_lock;
     struct text info; /* info.json, made when first asked for */
 };

@@ -7,33 +7,50 @@
 #include <stdlib.h>
 
 enum {
-    CHUNK = 512 << 10,     /* small enough to stay in a core's cache until it was sent */
-    WINDOW_MIN = 1 << 20,  /* for the first read in sequence */
-    WINDOW_MAX = 4 << 20,  /* enough for as many workers as there are, and little of the cache */
-    NEAR = 1 << 20,        /* requests of one reader arrive a little out of order */
-    SKIP_MAX = 1 << 30,    /* how far behind a hole the next data is looked for in one go */
-    ZEROS = 1 << 20,       /* the largest request of the kernel */
+    CHUNK = 512 << 10,    /* small enough to stay in a core's cache until it was sent */
+    WINDOW_MIN = 1 << 20, /* for the first read in sequence */
+    WINDOW_MAX = 4 << 20, /* enough for as many workers as there are, and little of the cache */
+    NEAR = 1 << 20,       /* requests of one reader arrive a little out of order */
+    SKIP_MAX = 1 << 30,   /* how far behind a hole the next data is looked for in one go */
+    UNIT = 2 << 20,       /* see store_chunk(); whole chunks */
+    GAP = 256 << 10,      /* what the kernel reads ahead by default for a reader in sequence */
+    ZEROS = 1 << 20,      /* the largest request of the kernel */
 };
 
 /* Never written, so all of it is one page, the kernel's own. */
 static const uint8_t zeros[ZEROS] __attribute__((aligned(4096)));
 
-void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool)
+void stream_init(struct stream *s, struct handle *handle, struct view *view, struct cache *cache,
+                 struct pool *pool)
 {
-    *s = (struct stream){ .view = view, .cache = cache, .pool = pool };
+    *s = (struct stream){ .handle = handle, .view = view, .cache = cache, .pool = pool };
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->idle, NULL);
+    s->users = 1; /* who opened it */
 }
 
-void stream_done(struct stream *s)
+static void take(struct stream *s)
 {
-    s->closing = true;
     pthread_mutex_lock(&s->lock);
-    while (s->jobs)
-        pthread_cond_wait(&s->idle, &s->lock);
+    s->users++;
     pthread_mutex_unlock(&s->lock);
+}
+
+static void drop(struct stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool last = !--s->users;
+    pthread_mutex_unlock(&s->lock);
+    if (!last)
+        return;
     pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->idle);
+    s->idle(s);
+}
+
+void stream_done(struct stream *s, void (*idle)(struct stream *s))
+{
+    s->idle = idle;
+    s->closing = true;
+    drop(s);
 }
 
 static uint64_t get(_Atomic uint64_t *p)
@@ -56,16 +73,18 @@ static int load_chunk(void *ctx, uint64_t id, void *buf, size_t size)
     return view_pread(v, buf, n, off);
 }
 
-/* Of a chunk that was read to its end the reader wants no more. */
-static void put_chunks(struct loan *l)
+/* Of a chunk that was read to its end the reader wants no more; nor of one whose rest was stored. */
+static void put_chunks(struct stream *s, const struct loan *l)
 {
+    struct cache *cache = s->cache;
+    size_t enough = s->handle->store ? GAP : CHUNK;
     for (unsigned i = 0; i < l->n; i++) {
         struct cache_block *b = l->held[i];
         const uint8_t *end = (const uint8_t *)l->part[i].iov_base + l->part[i].iov_len;
-        if (end == b->data + b->size)
-            cache_put_used(l->ctx, b);
-        else
-            cache_put(l->ctx, b);
+        if (b && end >= b->data + enough)
+            cache_put_used(cache, b);
+        else if (b)
+            cache_put(cache, b);
     }
 }
 
@@ -84,11 +103,10 @@ static bool lend_part(struct stream *s, uint64_t off, size_t len, struct loan *l
 /* A chunk that can't be made has damage somewhere: false, and the reader gets what of his range is right. */
 static bool lend_chunks(struct stream *s, uint64_t off, size_t len, struct loan *l)
 {
-    *l = (struct loan){ .done = put_chunks, .ctx = s->cache };
     while (len) {
         size_t n = (size_t)min_u64(len, CHUNK - off % CHUNK);
         if (!lend_part(s, off, n, l)) {
-            put_chunks(l);
+            put_chunks(s, l);
             return false;
         }
         off += n;
@@ -104,13 +122,14 @@ struct chunk_job {
     uint64_t chunk;
 };
 
-/* The last thing that it does with the stream is to let go of the lock. */
-static void end_job(struct stream *s)
+/* Puts a chunk into the kernel's page cache, but for the beginning of every UNIT: the kernel asks for that,
+ * and so tells where the reader is. */
+static void store_chunk(struct stream *s, uint64_t chunk, const uint8_t *data)
 {
-    pthread_mutex_lock(&s->lock);
-    if (!--s->jobs)
-        pthread_cond_broadcast(&s->idle);
-    pthread_mutex_unlock(&s->lock);
+    uint64_t off = chunk * CHUNK, skip = off % UNIT ? 0 : GAP;
+    size_t n = (size_t)min_u64(CHUNK, s->view->layout.size - off);
+    if (n > skip)
+        s->handle->store(s->handle, off + skip, data + skip, n - (size_t)skip);
 }
 
 static void make_chunk(void *arg)
@@ -118,10 +137,16 @@ static void make_chunk(void *arg)
     const struct chunk_job *job = arg;
     struct stream *s = job->stream;
     struct cache_block *b;
-    if (!s->closing &&
-        cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0)
-        cache_put(s->cache, b);
-    end_job(s);
+    if (!s->closing && cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0) {
+        bool stored = s->handle->store != NULL;
+        if (stored)
+            store_chunk(s, job->chunk, b->data);
+        if (stored && job->chunk * CHUNK % UNIT)
+            cache_put_used(s->cache, b);
+        else
+            cache_put(s->cache, b);
+    }
+    drop(s);
 }
 
 static void ask_for_chunk(struct stream *s, uint64_t chunk)
@@ -130,21 +155,23 @@ static void ask_for_chunk(struct stream *s, uint64_t chunk)
     if (!job)
         return;
     *job = (struct chunk_job){ s, chunk };
-    pthread_mutex_lock(&s->lock);
-    s->jobs++;
-    pthread_mutex_unlock(&s->lock);
+    take(s);
     if (!pool_submit(s->pool, make_chunk, job))
-        end_job(s);
+        drop(s);
 }
 
-/* Asks for the chunks of the next `window` bytes that aren't zeros. */
+/* Asks for the chunks of the next `window` bytes from `from` on that aren't zeros, once half of them are no
+ * longer ahead: fewer and larger batches wake the workers less often. Where chunks are stored, this is only
+ * called once in a UNIT. */
 static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
 {
-    uint64_t size = s->view->layout.size, at = max_u64(get(&s->ahead), round_up(from, CHUNK));
-    if (at > from + window + SKIP_MAX || at < from)
-        at = from; /* the reader went elsewhere */
+    uint64_t size = s->view->layout.size, at = get(&s->ahead);
+    if (at < from || at > from + window + SKIP_MAX)
+        at = round_up(from, CHUNK); /* the reader began, or went elsewhere */
+    else if (at - from > (s->handle->store ? window - CHUNK : window / 2))
+        return;
     uint64_t limit = from + min_u64(window + SKIP_MAX, size - from);
-    for (uint64_t asked = at - from < window ? at - from : window; asked < window && at < limit; asked += CHUNK) {
+    for (uint64_t asked = min_u64(at - from, window); asked < window && at < limit; asked += CHUNK) {
         at = view_skip_zeros(s->view, at, limit);
         if (at >= limit)
             break;
@@ -166,26 +193,36 @@ static bool goes_on(const struct stream *s, uint64_t next, uint64_t off)
 static bool follow(struct stream *s, uint64_t off, size_t len)
 {
     uint64_t window = get(&s->window);
-    bool in_sequence = goes_on(s, get(&s->next), off);
+    bool in_sequence = off && goes_on(s, get(&s->next), off);
     set(&s->next, off + len);
-    if (!in_sequence) {
+    if (in_sequence)
+        set(&s->window, window ? min_u64(window * 2, WINDOW_MAX) : WINDOW_MIN);
+    else if (window)
         set(&s->window, 0);
-        return false;
-    }
-    window = window ? min_u64(window * 2, WINDOW_MAX) : WINDOW_MIN;
-    set(&s->window, window);
-    read_ahead(s, off + len, window);
-    return true;
+    return in_sequence;
+}
+
+/* The answer was sent, so nobody waits for what is done here. */
+static void after(struct loan *l)
+{
+    struct stream *s = l->ctx;
+    put_chunks(s, l);
+    uint64_t window = get(&s->window);
+    if (window && l->next < s->view->layout.size)
+        read_ahead(s, l->next, window);
+    drop(s);
 }
 
 bool stream_lend(struct stream *s, uint64_t off, size_t len, struct loan *ret)
 {
-    bool in_sequence = off && follow(s, off, len);
-    if (!off)
-        set(&s->next, len);
+    bool in_sequence = follow(s, off, len);
+    *ret = (struct loan){ .done = after, .ctx = s, .next = off + len };
     if (len <= ZEROS && view_skip_zeros(s->view, off, off + len) == off + len) {
-        *ret = (struct loan){ .n = 1, .part = { { (void *)(size_t)zeros, len } } };
-        return true;
+        ret->n = 1;
+        ret->part[0] = (struct iovec){ (void *)(size_t)zeros, len };
+    } else if (!in_sequence || !lend_chunks(s, off, len, ret)) {
+        return false;
     }
-    return in_sequence && lend_chunks(s, off, len, ret);
+    take(s); /* the file may be closed as soon as the answer was sent */
+    return true;
 }

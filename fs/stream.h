@@ -21,20 +21,25 @@ struct stream {
     struct view *view;
     struct cache *cache;
     struct pool *pool;
-    pthread_mutex_t lock; /* protects `jobs` */
-    pthread_cond_t idle;
-    unsigned jobs;        /* of read-ahead, under way or waiting for a worker */
-    _Atomic bool closing; /* they needn't do anything any more */
+    struct handle *handle; /* the open file, for its `store` */
+    pthread_mutex_t lock;  /* protects `users` */
+    unsigned users;        /* the open file, answers that are being sent, read-ahead under way or queued */
+    void (*idle)(struct stream *s);
+    _Atomic bool closing; /* read-ahead needn't do anything any more */
     /* Hints only, so that threads may overwrite each other's: a wrong one costs time, never bytes. */
-    _Atomic uint64_t next;   /* where a reader in sequence goes on */
-    _Atomic uint64_t ahead;  /* up to where chunks were asked for */
-    _Atomic uint64_t window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
+    _Atomic uint64_t next;  /* where a reader in sequence goes on */
+    _Atomic uint64_t ahead; /* up to where chunks were asked for */
+    _Atomic uint64_t
+        window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
 };
 
-/* `view` is used until stream_done(); `cache` and `pool` outlive it. */
-void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool);
-/* Waits for the read-ahead that is under way, a matter of milliseconds. */
-void stream_done(struct stream *s);
+/* `handle` and `view` are used until stream_done() calls `idle`; `cache` and `pool` outlive that. */
+void stream_init(struct stream *s, struct handle *handle, struct view *view, struct cache *cache,
+                 struct pool *pool);
+/* The file was closed. `idle` is called once, now or when the last read-ahead is through, from any thread:
+ * the stream is no more. Never waits: a worker may be waiting for the kernel, and the kernel for whoever
+ * calls. */
+void stream_done(struct stream *s, void (*idle)(struct stream *s));
 
 /* Notes that [off, off+len) of the view is asked for, and lends it if it can without delay of others: zeros,
  * or chunks of a reader in sequence. True: *ret is filled in. False: the caller reads it by view_pread(). */

@@ -185,8 +185,9 @@ struct disk_handle {
     struct ferry_state *state; /* FILE_VIEW: whose views are used */
     struct view *view;
     struct stream stream;
-    const struct text *text;    /* FILE_INFO */
-    struct map_writer *map;     /* FILE_MAP */
+    struct ferry *ferry;
+    const struct text *text; /* FILE_INFO */
+    struct map_writer *map;  /* FILE_MAP */
 };
 
 static int view_getattr(struct ferry *f, const struct node *n, struct stat *ret)
@@ -225,8 +226,11 @@ static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle 
         return -ENOENT;
     }
     h->state = s;
-    stream_init(&h->stream, h->view, f->cache, f->pool);
+    stream_init(&h->stream, &h->handle, h->view, f->cache, f->pool);
+    h->ferry = f;
     h->handle.direct = !f->options->cached;
+    /* Inflating keeps all cores busy as it is: there, the page cache's copy is only one more. */
+    h->handle.either = blockmap_compressed(h->view->survey) <= blockmap_data(h->view->survey) / 8;
     h->handle.keep_cache = true;
     return 0;
 }
@@ -301,12 +305,20 @@ static int file_map_extent(struct ferry *f, struct handle *handle, uint64_t off,
     return 0;
 }
 
+static void view_idle(struct stream *s)
+{
+    struct disk_handle *h = (struct disk_handle *)(void *)((char *)s - offsetof(struct disk_handle, stream));
+    ferry_views_put(h->ferry, h->state);
+    free(h);
+}
+
 static void file_release(struct ferry *f, struct handle *handle)
 {
+    (void)f;
     struct disk_handle *h = disk_handle_of(handle);
     if (h->state) {
-        stream_done(&h->stream);
-        ferry_views_put(f, h->state);
+        stream_done(&h->stream, view_idle);
+        return;
     }
     map_writer_free(h->map);
     free(handle);

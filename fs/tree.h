@@ -17,6 +17,7 @@
 
 struct ferry;
 struct node;
+struct session;
 struct tree_ops;
 
 /* What a node stands for. Equal ids are the same node; what a, b, c mean is the affair of ops. */
@@ -32,7 +33,13 @@ typedef int (*tree_emit)(void *ctx, const char *name, const struct node_id *id, 
 struct handle {
     const struct tree_ops *ops;
     bool direct;                 /* set by open: by direct I/O, past the page cache */
+    bool either;                 /* set by open: with `direct`, the page cache would do too: session.c chooses */
     bool keep_cache;             /* set by open: pages of an earlier open are still right */
+    /* Set by session.c for a file that is read through the page cache: puts bytes there that nobody asked for
+     * yet. Not to be called by who answers a request of this file: the kernel may hold the pages for it. */
+    void (*store)(struct handle *h, uint64_t off, const void *buf, size_t len);
+    struct session *session;
+    uint64_t ino;
     struct handle *next, **link; /* session.c's list of open files */
 };
 
@@ -41,7 +48,10 @@ enum { LOAN_PARTS = 4 };
 struct loan {
     unsigned n; /* parts, one after the other; their bytes are the answer */
     struct iovec part[LOAN_PARTS];
-    void *held[LOAN_PARTS], *ctx;
+    void *held[LOAN_PARTS];
+    /* of the tree: what it wants to know again in done() */
+    void *ctx;
+    uint64_t next;
     void (*done)(struct loan *l); /* called when it was sent; NULL: nothing to do */
 };
 

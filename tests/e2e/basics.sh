@@ -69,10 +69,10 @@ mnt=$good
 mount_ok "$sample"
 is "the mount's type" "$(findmnt -n -o FSTYPE "$mnt")" fuse.ferryfs
 like "nosuid and nodev hold" "$(findmnt -n -o OPTIONS "$mnt")" 'nosuid.*nodev'
-is "the root" "$(ls "$mnt")" "$(printf 'disks\nguest\ninfo.json\nvolumes')"
+is "the root" "$(ls "$mnt")" "$(printf 'disks\nguest\ninfo.json\nintegrity.json\nvolumes')"
 is "disks/" "$(ls "$mnt/disks")" disk0
 is "disks/disk0/" "$(echo $(ls "$mnt/disks/disk0"))" \
-    "disk-fixed.vhdx disk.raw disk.vhdx info.json map.json"
+    "disk-fixed.vhd disk-fixed.vhdx disk.qcow2 disk.raw disk.vhd disk.vhdx disk.vmdk info.json map.json"
 is "volumes/" "$(echo $(ls "$mnt/volumes"))" "disk0p1 disk0p2 disk0p3"
 is "disk.raw's size" "$(stat -c %s "$mnt/disks/disk0/disk.raw")" $((128 << 20))
 check "disk.raw has holes" test "$(stat -c %b "$mnt/disks/disk0/disk.raw")" -lt $(((128 << 20) / 512))

@@ -113,7 +113,7 @@ mv p/d.vmdk.000000003 gone
 mv p/d.vmdk.000000002 p/d.vmdk.000000003
 mv gone p/d.vmdk.000000002
 mount_ok p # the tables are as they were; the grains aren't, and say so
-check_not "chunks in the wrong order" cat "$(raw 0)"
+check_not "chunks in the wrong order" dd if="$(raw 0)" of=/dev/null bs=1M
 like "it is an error" "$(cat "$out")" 'Input/output error'
 unmount
 
@@ -132,7 +132,8 @@ mv p/d.qcow2.gz.000000001 gone
 mv p/d.qcow2.gz.000000000 p/d.qcow2.gz.000000001
 mv gone p/d.qcow2.gz.000000000
 refused_chunks 'd\.qcow2\.gz'
-rm "p/$(ls p | grep 0000 | tail -n 1)"
+last=(p/d.qcow2.gz.0*)
+rm "${last[-1]}"
 mount_fails 2 'd\.qcow2\.gz' p
 
 # ---- damage ----
@@ -144,7 +145,7 @@ for n in 3 11 1000 $((size / 2)) $((size - 1)); do
     head -c $n d.gz >p/d.gz
     mount_fails 2 "d\\.gz: truncated: the file ends inside its gzip data at byte $n; copy" p
 done
-for at in 12 100000 $((size / 2)) $((size - 8)) $((size - 1)); do
+for at in 25 100000 $((size / 2)) $((size - 8)) $((size - 1)); do
     cp d.gz p/d.gz
     python3 -c 'import sys
 with open("p/d.gz", "r+b") as f:
@@ -251,7 +252,7 @@ for _ in range(300):
         sys.exit(f"wrong at {at}")
 P
 peak=$(awk '/^VmHWM/ { print $2 }' "/proc/$(daemons "$mnt")/status")
-if [ -e "$top/tests/e2e" ] && ! grep -qa __asan_init "$FERRYFS"; then
+if ! grep -qa __asan_init "$FERRYFS"; then
     check "memory: $peak KiB" test "$peak" -lt $(((64 + 64) * 1024))
 fi
 unmount

@@ -84,6 +84,10 @@ j=$mnt/info.json
 is "the name" "$(json "$j" '.vm.name // .name')" web01
 is "all are shown" "$(json "$j" '[.disks[].shown] | all')" true
 is "the place" "$(json "$j" '.disks[1] | "\(.controller) \(.bus):\(.unit)"')" "scsi 0:1"
+is "the machine" "$(jq -c '.vm | [.kind, .firmware, .cpus, .memory]' "$j")" '["ova","efi",2,536870912]'
+is "its controllers" "$(jq -c '.vm.controllers' "$j")" '[{"type":"scsi","bus":0}]'
+is "its disks" "$(jq -c '.vm.disks | map([.index, .id, .controller, .bus, .unit, .capacity, .shown])' "$j")" \
+    '[[0,"d0","scsi",0,0,1048576,true],[1,"d1","scsi",0,1,1048576,true],[2,"d2","scsi",0,2,1048576,true]]'
 check "the mount is alive" test -e "$(raw 0)"
 unmount
 

@@ -3,10 +3,10 @@
 # The views through a real mount: qemu-img's word on each, every way of copying gives the same bytes, holes are true,
 # two mounts are alike.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/views.bash"
 need qemu-img qemu-io python3 jq rsync tar
 
 cd "$tmp" || exit 1
-disk=$mnt/disks/disk0
 
 # Data at block edges, across them, as a lone sector, and at the very end; the rest is holes.
 make_disk() { # FILE FORMAT SIZE OPTIONS...
@@ -15,94 +15,6 @@ make_disk() { # FILE FORMAT SIZE OPTIONS...
     qemu-img create -q -f "$format" "$@" "$file" "$size" &&
         qemu-io -f "$format" -c 'write -q -P 0x11 0 3M' -c 'write -q -P 0x22 9961472 1M' -c 'write -q -P 0x33 41943552 512' \
             -c "write -q -P 0x44 $((size - 70144)) 70144" "$file" >/dev/null
-}
-
-# holes FILE: every extent that lseek tells, as "start length data|hole".
-cat >holes.py <<'PY'
-import os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-size, at = os.fstat(fd).st_size, 0
-while at < size:
-    try:
-        data = os.lseek(fd, at, os.SEEK_DATA)
-    except OSError as e:
-        assert e.errno == 6, e  # ENXIO: no more data
-        data = size
-    if data > at:
-        print(at, data - at, "hole")
-        # a hole must be zeros: looked at where it begins and where it ends
-        for off in (at, max(at, data - 65536)):
-            n = min(65536, data - off)
-            assert os.pread(fd, n, off) == bytes(n), off
-    at = data
-    if at < size:
-        hole = os.lseek(fd, at, os.SEEK_HOLE)
-        assert hole > at, (at, hole)
-        print(at, hole - at, "data")
-        at = hole
-PY
-
-# The same from map.json: neighbours of one kind joined.
-json_extents() {
-    jq -r '.[] | "\(.start) \(.length) \(if .data then "data" else "hole" end)"' "$1" |
-        awk '$3 == kind { length_ += $2; next } kind { print start, length_, kind } { start = $1; length_ = $2; kind = $3 }
-             END { if (kind) print start, length_, kind }'
-}
-
-cat >mapped.py <<'PY'
-import hashlib, mmap, os, sys
-with open(sys.argv[1], "rb") as f:
-    # a private mapping: direct I/O has no shared one before Linux 6.6
-    with mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as m:
-        print(hashlib.sha256(m).hexdigest())
-PY
-
-cat >parallel.py <<'PY'
-import concurrent.futures, hashlib, os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-size, step = os.fstat(fd).st_size, 777777
-with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    # from the end: nothing is in sequence
-    offsets = list(range(0, size, step))
-    pieces = dict(zip(reversed(offsets), pool.map(lambda at: os.pread(fd, step, at), reversed(offsets))))
-h = hashlib.sha256()
-for at in offsets:
-    assert len(pieces[at]) == min(step, size - at), at
-    h.update(pieces[at])
-print(h.hexdigest())
-PY
-
-# qemu_agrees VIEW FORMAT SIZE: opens, is clean, has the size, holds the disk.
-qemu_agrees() {
-    check "$1 is clean" qemu-img check -f "$2" "$disk/$1"
-    check "$1 holds the disk" qemu-img compare -f "$2" -F raw "$disk/$1" "$disk/disk.raw"
-    is "$1 has the disk's size" "$(qemu-img info --output=json -f "$2" "$disk/$1" | jq '."virtual-size"')" "$3"
-    check "$1 converts" qemu-img convert -f "$2" -O raw "$disk/$1" converted.raw
-    check "$1, converted, is the disk" same converted.raw "$disk/disk.raw"
-    rm -f converted.raw
-}
-
-# copies VIEW: every way of reading gives the bytes that a plain read gives.
-copies() {
-    local view=$disk/$1 want
-    want=$(sha "$view")
-    cp --sparse=always "$view" copy && is "$1 by cp --sparse=always" "$(sha copy)" "$want"
-    cp "$view" copy && is "$1 by cp" "$(sha copy)" "$want"
-    check "$1: the copy by cp is sparse" test "$(stat -c %b copy)" -le "$(($(stat -c %b "$view") + 64))"
-    rm -f copy
-    rsync -S "$view" copy && is "$1 by rsync -S" "$(sha copy)" "$want"
-    rm -f copy
-    tar -S -C "$disk" -cf copy.tar "$1" && tar -xf copy.tar && is "$1 by tar -S" "$(sha "$1")" "$want"
-    check "$1: tar -S skips the holes" test "$(stat -c %s copy.tar)" -le "$(($(stat -c %b "$view") * 512 + 65536))"
-    rm -f "$1" copy.tar
-    is "$1 by dd in odd blocks" "$(dd if="$view" bs=1234567 status=none | sha)" "$want"
-    is "$1 by dd in small blocks" "$(dd if="$view" bs=15872 status=none | sha)" "$want"
-    is "$1 in parallel" "$(python3 parallel.py "$view")" "$want"
-    is "$1 by mmap" "$(python3 mapped.py "$view")" "$want"
-    check "$1: has blocks" test "$(stat -c %b "$view")" -gt 0
-    check "$1: lseek walks it" python3 holes.py "$view"
-    is "$1: st_blocks is its data" "$(stat -c %b "$view")" \
-        "$(python3 holes.py "$view" | awk '$3 == "data" { n += $2 } END { print int((n + 511) / 512) }')"
 }
 
 views=(disk.raw disk.vhdx disk-fixed.vhdx)

@@ -212,7 +212,7 @@ cat >fusion/f.vmx <<'T'
 config.version = 8
 displayname = old one
 IDE0:0.PRESENT = true
-ide0:0.filename = wrong.vmdk   
+ide0:0.filename = wrong.vmdk
 ide0:0.fileName = "a.vmdk"
 ide0:1.fileName = b.vmdk
 guestos = linux

@@ -16,11 +16,10 @@
 
 enum {
     QEMU_SECONDS = 20,
-    CHUNK = 64 << 10,    /* read at once */
-    PIECE = 4 << 10,     /* read at once where a chunk can't be */
-    STEPS = 1 << 16,     /* extents looked at, of a disk whose size is what the damage says */
-    READ_MAX = 64 << 20, /* bytes read of such a disk */
-    BITMAP_MAX = 8 * CHANGED,
+    CHUNK = 64 << 10,      /* read at once */
+    PIECE = 4 << 10,       /* read at once where a chunk can't be */
+    STEPS = 1 << 16,       /* extents looked at, of a disk whose size is what the damage says */
+    READ_MAX = 64 << 20,   /* bytes read of such a disk */
     OUTPUT_MAX = 64 << 20, /* bytes that qemu-img may write */
 };
 
@@ -227,12 +226,20 @@ static bool as_stored(const struct mutation *m, const uint8_t *want, const uint8
 static bool in_entry(const struct mutation *m, uint64_t sector)
 {
     uint64_t at = the.table + sector * SECTOR / the.block * the.entry;
-    return !m->cut && !m->file && m->at < at + the.entry && at < m->at + m->n;
+    return !m->cut && m->at < at + the.entry && at < m->at + m->n;
+}
+
+/* Does it touch the bitmap's byte for this sector? */
+static bool in_bitmap(const struct mutation *m, uint64_t sector)
+{
+    uint64_t per_block = the.block / SECTOR;
+    uint64_t at = the.bitmap + sector / per_block * the.stride + sector % per_block / 8;
+    return !m->cut && !m->file && m->at <= at && at < m->at + m->n;
 }
 
 struct difference {
     uint64_t failed, zeros, elsewhere, unknown; /* sectors */
-    uint64_t by_entry, by_parent;               /* of the zeros */
+    uint64_t by_entry, by_bitmap;               /* of the zeros */
     uint64_t first;                             /* one that is zeros or unknown */
 };
 
@@ -264,7 +271,7 @@ static struct difference compare(const struct mutation *m, const struct result *
             is_zero(got, SECTOR) ? d.zeros++ : d.unknown++;
             if (the.parent.p && is_zero(got, SECTOR)) {
                 d.by_entry += in_entry(m, s);
-                d.by_parent += !m->file && is_zero(the.parent.p + s * SECTOR, SECTOR);
+                d.by_bitmap += in_bitmap(m, s);
             }
         }
     }
@@ -317,7 +324,7 @@ enum verdict judge(const struct mutation *m, const struct result *r, struct resu
         return RESIZED;
     if (!d.zeros && !d.unknown)
         return REDIRECTED;
-    if (!d.unknown && (d.by_entry == d.zeros || (d.by_parent == d.zeros && d.zeros <= BITMAP_MAX)))
+    if (!d.unknown && (d.by_entry == d.zeros || d.by_bitmap == d.zeros))
         return BY_TABLE;
     snprintf(why, n, "%llu sectors of zeros, %llu of unknown bytes, from sector %llu; qemu-img %s",
              (unsigned long long)d.zeros, (unsigned long long)d.unknown, (unsigned long long)d.first,

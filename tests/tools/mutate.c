@@ -20,9 +20,10 @@
  * memory than the cache's bound and 64 MiB, an error class that isn't one
  *
  * -l: a VHDX with a log, which qemu-img replays into a copy only. -e PARENT,BLOCK,OFFSET,ENTRY: the parent's
- * disk as a raw file, the size of a block, where SOURCE has its table of blocks and how long an entry is. -k:
- * bad cases are kept as DIR/SOURCE-CASE/. -c: only this case. Exit status 1 when there was a bad one. Cases
- * run in a child process, so that one that crashes is only its own end. */
+ * disk as a raw file, the size of a block, where SOURCE has its table of blocks and how long an entry is,
+ * where block 0's bitmap of sectors begins and how far the next one's is from it. -k: bad cases are kept as
+ * DIR/SOURCE-CASE/. -c: only this case. Exit status 1 when there was a bad one. Cases run in a child process,
+ * so that one that crashes is only its own end. */
 #include "mutate.h"
 
 #include <errno.h>
@@ -270,12 +271,14 @@ static void remove_scratch(const char *dir)
         die(dir);
 }
 
-/* PARENT,BLOCK,OFFSET,ENTRY */
+/* PARENT,BLOCK,OFFSET,ENTRY,BITMAP,STRIDE */
 static void describe_table(char *text)
 {
-    unsigned long long block = 0, table = 0, entry = 0;
+    unsigned long long block = 0, table = 0, entry = 0, bitmap = 0, stride = 0;
     char *numbers = strchr(text, ',');
-    if (!numbers || sscanf(numbers, ",%llu,%llu,%llu", &block, &table, &entry) != 3 || !block) {
+    if (!numbers ||
+        sscanf(numbers, ",%llu,%llu,%llu,%llu,%llu", &block, &table, &entry, &bitmap, &stride) != 5 ||
+        !block) {
         errno = EINVAL;
         die("-e");
     }
@@ -284,6 +287,8 @@ static void describe_table(char *text)
     the.block = block;
     the.table = table;
     the.entry = entry;
+    the.bitmap = bitmap;
+    the.stride = stride;
 }
 
 static int usage(void)

@@ -57,7 +57,7 @@ struct job {
     const char *qemu_format;
     bool replay;
     struct blob parent; /* p == NULL: not a differencing image, or qemu-img reads it */
-    uint64_t block, table, entry;
+    uint64_t block, table, entry, bitmap, stride;
     const char *keep;
     uint64_t seed;
 };

@@ -108,6 +108,55 @@ static void prefetch_loads_in_the_background(void **state)
     cache_free(c);
 }
 
+/* What its reader is through with goes first, and its memory is used again; but not at once. */
+static void used_up_blocks_go_first(void **state)
+{
+    enum { SIZE = 4096, N = 400 };
+    (void)state;
+    struct cache *c = cache_new(SIZE * 1000, NULL);
+    struct cache_block *b;
+    assert_int_equal(cache_get(c, 1, 0, SIZE, load_fill, NULL, &b), 0);
+    cache_put(c, b); /* kept, as the budget has room */
+    for (uint64_t id = 1; id < N; id++) {
+        assert_int_equal(cache_get(c, 1, id, SIZE, load_fill, NULL, &b), 0);
+        assert_int_equal(b->data[0], (uint8_t)id);
+        cache_put_used(c, b);
+    }
+    assert_in_range(cache_used(c), SIZE, SIZE * 40);
+    b = cache_peek(c, 1, 0);
+    assert_non_null(b);
+    assert_int_equal(b->data[0], 0);
+    cache_put(c, b);
+    b = cache_peek(c, 1, N - 1); /* for a second reader close behind */
+    assert_non_null(b);
+    cache_put(c, b);
+    assert_null(cache_peek(c, 1, 1));
+    assert_null(cache_peek(c, 2, 0));
+    cache_free(c);
+}
+
+static void large_readers_pass_by(void **state)
+{
+    (void)state;
+    struct cache *c = cache_new(1 << 20, NULL);
+    struct cache_block *b;
+    uint8_t buf[4096];
+    int err = -EIO;
+    loads = 0;
+    assert_int_equal(cache_pass_by(c, 1, 7, buf, sizeof buf, load_fill, NULL), 0);
+    assert_int_equal(buf[4095], 7);
+    assert_int_equal(cache_used(c), 0);
+    assert_int_equal(cache_get(c, 1, 7, sizeof buf, load_fill, NULL, &b), 0);
+    cache_put(c, b);
+    assert_int_equal(loads, 2);
+    memset(buf, 0, sizeof buf);
+    assert_int_equal(cache_pass_by(c, 1, 7, buf, sizeof buf, load_fill, NULL), 0); /* it is there */
+    assert_int_equal(buf[4095], 7);
+    assert_int_equal(loads, 2);
+    assert_int_equal(cache_pass_by(c, 1, 8, buf, sizeof buf, load_fail, &err), -EIO);
+    cache_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +164,8 @@ int main(void)
         cmocka_unit_test(failures_are_not_kept),
         cmocka_unit_test(the_bound_holds),
         cmocka_unit_test(prefetch_loads_in_the_background),
+        cmocka_unit_test(used_up_blocks_go_first),
+        cmocka_unit_test(large_readers_pass_by),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

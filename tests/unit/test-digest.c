@@ -89,7 +89,7 @@ static void wait_for(struct waiter *w)
 struct bench {
     struct gated disk;
     struct view *view;
-    struct digest digest;
+    struct view_digest digest;
     struct digesters *ds;
     uint8_t want[32];
 };
@@ -218,7 +218,7 @@ static void the_end_answers_everybody(void **state)
 {
     (void)state;
     struct bench b;
-    struct digest digests[3] = { 0 };
+    struct view_digest digests[3] = { 0 };
     struct waiter w[3], late = waiter_new();
     pthread_t thread;
     bench_new(&b, false);

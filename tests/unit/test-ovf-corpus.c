@@ -12,18 +12,17 @@
 static const struct {
     const char *file, *drives; /* "scsi0:1=HREF" for each; "blank" has no File, "?ID" isn't there */
 } wanted[] = {
-    { "cot_c8000v.ovf",
-      "scsi0:0=c8000v_harddisk_16G.vmdk scsi0:0=c8000v_harddisk_8G.vmdk[1CPU-4GB-8GB 2CPU-4GB-8GB 4CPU-4GB-8GB 4CPU-8GB-8GB]" },
+    { "cot_c8000v.ovf", /* its default configuration is one with 16 GB */
+      "scsi0:0=c8000v_harddisk_16G.vmdk" },
     { "cot_csr1000v.ovf",
       "scsi0:0=input.vmdk" },
     { "cot_input.ovf",
       "scsi0:0=input.vmdk" },
     { "cot_invalid.ovf",
-      "ide0:0=?nonexistent.vmdk" },
+      "ide0:0=?nonexistent.vmdk -=this_is_a_really_long_filename_for_a_disk.vmdk -=?flash2" },
     { "cot_ubuntu.2.0.ovf",
       "sata0:0=ubuntu.2.0-disk1.vmdk" },
-    { "govmomi_category-grouping.ovf",
-      "scsi/0:0=None" },
+    { "govmomi_category-grouping.ovf", "" }, /* its disk's Item names none */
     { "govmomi_disk-capacity-property.ovf",
       "scsi0:0=blank" },
     { "govmomi_dmtf_gos_versioned_test.ovf",
@@ -62,12 +61,12 @@ static const struct {
       "scsi0:0=../../../vmdk/invalid_createType_disk.vmdk" },
     { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_DiskSection_1_0_Pos_valid_dynamicAllocGT_disk.ovf",
       "scsi0:0=../../../vmdk/valid_dynamicAllocGT_disk.vmdk" },
-    { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_DiskSection_Neg_dup_diskid.ovf",
-      "scsi0:0=../../../vmdk/ubuntu_1.vmdk" },
+    { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_DiskSection_Neg_dup_diskid.ovf", /* neither is lost */
+      "scsi0:0=../../../vmdk/ubuntu.vmdk -=../../../vmdk/ubuntu_1.vmdk" },
     { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_DiskSection_Neg_invalid_createType_disk.ovf",
       "scsi0:0=../../../vmdk/invalid_createType_disk.vmdk" },
     { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_DiskSection_Neg_no_diskid.ovf",
-      "scsi0:0=?vmdisk1" },
+      "scsi0:0=?vmdisk1 -=../../../vmdk/ubuntu.vmdk" },
     { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_DiskSection_Pos_valid_vmfs_disk.ovf",
       "scsi0:0=../../../vmdk/valid_vmfs_disk.vmdk" },
     { "govmomi_external_OVFToolTemplates_OVF_xmltestfiles_Envelope_Neg_identity_compression.ovf",
@@ -102,8 +101,8 @@ static const struct {
       "scsi0:0=valid_disk.vmdk" },
     { "govmomi_external_cl-lib_2013-lib_template1_haoUnOS2VMs.ovf",
       "scsi0:0=haoUnOS2VMs-disk1.vmdk" },
-    { "govmomi_external_evdc_haoUnOS2VMs-2x1GHz-2x1GB_hw8-blank.ovf",
-      "scsi0:0=hw8-blank-disk1.vmdk" },
+    { "govmomi_external_evdc_haoUnOS2VMs-2x1GHz-2x1GB_hw8-blank.ovf", /* both systems name the first Disk */
+      "scsi0:0=hw8-blank-disk1.vmdk -=hw8-blank-disk2.vmdk" },
     { "govmomi_external_nostalgia-noproperties-scheme.ovf",
       "scsi0:0=nostalgia-disk1.vmdk" },
     { "govmomi_external_nostalgia2-two-disks.ovf",

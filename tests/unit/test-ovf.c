@@ -145,6 +145,53 @@ static void controllers_without_a_number_are_counted(void **state)
     ovf_free(o);
 }
 
+/* Disks at scsi 0:0 and 0:1, and what is said to boot first: the hrefs in order, and the words. */
+static void what_boots_first(void **state)
+{
+    (void)state;
+    static const char items[] =
+        "<Item><InstanceID>3</InstanceID><ResourceType>6</ResourceType><ResourceSubType>lsilogic"
+        "</ResourceSubType></Item>"
+        "<Item><InstanceID>11</InstanceID><ResourceType>17</ResourceType><Parent>3</Parent>"
+        "<AddressOnParent>0</AddressOnParent><HostResource>ovf:/disk/d1</HostResource></Item>"
+        "<Item><InstanceID>12</InstanceID><ResourceType>17</ResourceType><Parent>3</Parent>"
+        "<AddressOnParent>1</AddressOnParent><HostResource>ovf:/disk/d2</HostResource></Item>"
+        "<Item><InstanceID>13</InstanceID><ResourceType>17</ResourceType><Parent>3</Parent>"
+        "<AddressOnParent>2</AddressOnParent><HostResource>ovf:/disk/d3</HostResource></Item>";
+    static const struct {
+        const char *sections, *config, *order, *words;
+    } t[] = {
+        { "", "", "123", NULL },
+        { "<vmw:BootOrderSection vmw:type='disk' vmw:instanceId='12'/>", "", "213", "disk" },
+        { "<vmw:BootOrderSection vmw:type='net' vmw:instanceId='7'/>"
+          "<vmw:BootOrderSection vmw:type='disk' vmw:instanceId='13'/>"
+          "<vmw:BootOrderSection vmw:type='disk' vmw:instanceId='12'/>",
+          "", "321", "net,disk,disk" },
+        { "<vmw:BootOrderSection vmw:instanceId='99'/>", "", "123", NULL },
+        { "", "<vmw:ExtraConfig vmw:key='bios.hddOrder' vmw:value='scsi0:2,scsi0:1'/>", "321", NULL },
+        { "", "<vmw:ExtraConfig vmw:key='bios.hddOrder' vmw:value=',scsi0:22 scsi0:1,'/>", "213", NULL },
+        { "", "<vmw:ExtraConfig vmw:key='bios.bootOrder' vmw:value='cdrom,hdd'/>", "123", "cdrom,hdd" },
+        { "<vbox:Machine><Hardware><Boot><Order position='1' device='HardDisk'/>"
+          "<Order position='2' device='None'/><Order device='DVD'/></Boot></Hardware></vbox:Machine>",
+          "", "123", "HardDisk,DVD" },
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        char text[8192], order[16] = "";
+        snprintf(text, sizeof text,
+                 OPEN FILES "<VirtualSystem ovf:id='v'>%s<VirtualHardwareSection>%s%s" CLOSE, t[i].sections,
+                 items, t[i].config);
+        struct ovf *o = must_parse(text);
+        for (size_t k = 0; k < o->n_drives; k++)
+            strcat(order, o->drives[k].file->href);
+        assert_string_equal(order, t[i].order);
+        assert_string_equal(o->boot_order ? o->boot_order : "-", t[i].words ? t[i].words : "-");
+        assert_int_equal(o->n_controllers, 1);
+        assert_string_equal(o->controllers[0].kind, "scsi");
+        assert_string_equal(o->controllers[0].subtype, "lsilogic");
+        ovf_free(o);
+    }
+}
+
 static void what_the_vm_is(void **state)
 {
     (void)state;
@@ -153,7 +200,8 @@ static void what_the_vm_is(void **state)
         "<VirtualSystem ovf:id='v'><Name> web01 </Name>"
         "<OperatingSystemSection ovf:id='1' vmw:osType='windows2019srv_64Guest'/>"
         "<VirtualHardwareSection>"
-        "<Item><ResourceType>3</ResourceType><VirtualQuantity>4</VirtualQuantity></Item>"
+        "<Item><ResourceType>3</ResourceType><VirtualQuantity>4</VirtualQuantity>"
+        "<vmw:CoresPerSocket>2</vmw:CoresPerSocket></Item>"
         "<Item ovf:bound='max'><ResourceType>3</ResourceType><VirtualQuantity>64</VirtualQuantity></Item>"
         "<Item><ResourceType>4</ResourceType><VirtualQuantity>8</VirtualQuantity>"
         "<AllocationUnits>byte * 2^30</AllocationUnits></Item>"
@@ -162,6 +210,7 @@ static void what_the_vm_is(void **state)
         "<Item><ResourceType>10</ResourceType><Address>7</Address></Item>"
         "<vmw:Config vmw:value='efi' ovf:required='false' vmw:key='firmware'/>" CLOSE);
     assert_string_equal(o->name, "web01");
+    assert_int_equal(o->cores, 2);
     assert_string_equal(o->os_type, "windows2019srv_64Guest");
     assert_string_equal(o->firmware, "efi");
     assert_int_equal(o->cpus, 4);
@@ -415,6 +464,7 @@ int main(void)
         cmocka_unit_test(units),
         cmocka_unit_test(disks_in_boot_order),
         cmocka_unit_test(controllers_without_a_number_are_counted),
+        cmocka_unit_test(what_boots_first),
         cmocka_unit_test(what_the_vm_is),
         cmocka_unit_test(configurations_replace_items),
         cmocka_unit_test(what_is_missing_is_said),

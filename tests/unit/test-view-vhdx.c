@@ -1,26 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* disk.vhdx and disk-fixed.vhdx: read back by a little VHDX reader that shares no code with the view, and by
  * qemu-img where there is one. */
-#include "formats/bytes.h"
-#include "formats/view.h"
-#include "toy-disk.h"
-
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define MIB(n) ((uint64_t)(n) << 20)
-#define GIB(n) ((uint64_t)(n) << 30)
-#define TIB(n) ((uint64_t)(n) << 40)
-
-static const struct view_format *view_by_name(const char *name)
-{
-    for (size_t i = 0; view_formats[i]; i++)
-        if (!strcmp(view_formats[i]->name, name))
-            return view_formats[i];
-    fail_msg("no view %s", name);
-    return NULL;
-}
+#include "view-check.h"
 
 /* ---- the reader: after [MS-VHDX], bit by bit ---- */
 
@@ -158,14 +139,6 @@ static uint64_t reader_block(struct view *v, const struct reader *r, uint64_t bl
     return entry >> 20 << 20;
 }
 
-static bool toy_has_data(const struct toy *t, uint64_t off, uint64_t end)
-{
-    for (size_t i = toy_find(t, off); i < t->n && t->starts[i] < end; i++)
-        if (t->extents[i].kind == 'D')
-            return true;
-    return false;
-}
-
 /* Every block of [from, to) is what the toy has there; returns how many are present. */
 static uint64_t check_blocks(struct view *v, const struct reader *r, const struct toy *t, uint64_t from,
                              uint64_t to)
@@ -231,14 +204,6 @@ static const struct {
     { "64 TiB", largest, MIB(3 + 33 + 16), MIB(16), false },
 };
 enum { N_DISKS = sizeof disks / sizeof disks[0] };
-
-static struct view *open_view(const char *name, struct toy *t, unsigned sector_size, uint8_t id)
-{
-    struct view_source src = { .disk = &t->disk, .sector_size = sector_size, .id = { id } };
-    struct view *v = NULL;
-    assert_int_equal(view_open(view_by_name(name), &src, &v, NULL), 0);
-    return v;
-}
 
 static void check_dynamic(size_t row, struct toy *t)
 {
@@ -407,49 +372,6 @@ static void identifiers_follow_the_source(void **state)
 }
 
 /* ---- qemu-img ---- */
-
-static int run(const char *command)
-{
-    int status = system(command);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-/* Copies what view_map calls data; the rest stays a hole of the file, as cp --sparse does. */
-static void copy_sparse(struct view *v, const char *path)
-{
-    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-    uint8_t *buf = malloc(MIB(1));
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)v->layout.size), 0);
-    struct extent e;
-    for (uint64_t off = 0; off < v->layout.size; off += e.length) {
-        assert_int_equal(view_map(v, off, UINT64_MAX, &e), 0);
-        for (uint64_t at = 0; e.kind == EXTENT_DATA && at < e.length; at += MIB(1)) {
-            size_t n = (size_t)min_u64(MIB(1), e.length - at);
-            assert_int_equal(view_pread(v, buf, n, off + at), 0);
-            assert_int_equal(pwrite(fd, buf, n, (off_t)(off + at)), n);
-        }
-    }
-    free(buf);
-    close(fd);
-}
-
-/* The disk itself, by the toy's list and not by any view. */
-static void write_raw(const struct toy *t, const char *path)
-{
-    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-    uint8_t *buf = malloc(MIB(1));
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)round_up(t->disk.size, 512)), 0);
-    for (size_t i = 0; i < t->n; i++)
-        for (uint64_t at = 0; t->extents[i].kind == 'D' && at < t->extents[i].length; at += MIB(1)) {
-            size_t n = (size_t)min_u64(MIB(1), t->extents[i].length - at);
-            toy_fill(t, buf, n, t->starts[i] + at);
-            assert_int_equal(pwrite(fd, buf, n, (off_t)(t->starts[i] + at)), n);
-        }
-    free(buf);
-    close(fd);
-}
 
 static void qemu_agrees_on(size_t row, const char *dir)
 {

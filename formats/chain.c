@@ -9,12 +9,23 @@
 #include "image.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <pthread.h>
 
 enum { SECTOR = 512 };
+
+/* Where a layer was last found to have nothing. Deep chains have many layers that hold little, and whoever
+ * walks the disk needn't ask each of them at each step. */
+struct gap {
+    uint64_t start, end;
+    unsigned effort; /* of the layer, to find it */
+};
 
 struct chain {
     struct disk disk;
     size_t n;
+    pthread_mutex_t lock; /* protects the gaps */
+    struct gap *gaps;     /* n; NULL for one layer */
     struct disk *layer[];
 };
 
@@ -23,30 +34,76 @@ static struct chain *chain_of(struct disk *d)
     return (struct chain *)(void *)d;
 }
 
+/* The way down from byte `off`: for how long the gaps gone through so far hold together, and what it took to
+ * find those that end just there. Their layers are the ones that whoever goes on from there must ask. */
+struct descent {
+    uint64_t off, len;
+    uint64_t ending;
+};
+
+static void pass_gap(struct descent *d, const struct gap *g)
+{
+    enum { ASKING = 8 }; /* a layer may have to load a table */
+    uint64_t len = g->end - d->off;
+    if (len > d->len)
+        return;
+    d->ending = (len < d->len ? 0 : d->ending) + ASKING + g->effort;
+    d->len = len;
+}
+
+/* Counted is what a walk in order asks, not what this call did, which goes by what others left in `gaps`. */
+static unsigned descent_effort(const struct descent *d, size_t layers, uint64_t length)
+{
+    enum { LOOKS = 16 }; /* at gaps, for a unit */
+    return (unsigned)min_u64(layers / LOOKS + (length == d->len ? d->ending : 0), UINT_MAX);
+}
+
+/* The first layer from `i` on that isn't known to have nothing there. */
+static size_t skip_gaps(struct chain *c, size_t i, struct descent *d)
+{
+    if (!c->gaps)
+        return i;
+    pthread_mutex_lock(&c->lock);
+    for (; i < c->n && c->gaps[i].start <= d->off && d->off < c->gaps[i].end; i++)
+        pass_gap(d, &c->gaps[i]);
+    pthread_mutex_unlock(&c->lock);
+    return i;
+}
+
+static void keep_gap(struct chain *c, size_t i, const struct gap *g)
+{
+    if (!c->gaps)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->gaps[i] = *g;
+    pthread_mutex_unlock(&c->lock);
+}
+
 static int walk_down(struct chain *c, int (*map)(struct disk *, uint64_t, uint64_t, struct extent *),
                      uint64_t off, uint64_t len, struct extent *ret)
 {
-    unsigned effort = 0;
-    for (size_t i = 0; i < c->n; i++) {
+    struct descent d = { .off = off, .len = len };
+    for (size_t i = skip_gaps(c, 0, &d); i < c->n; i = skip_gaps(c, i + 1, &d)) {
         struct disk *l = c->layer[i];
         if (off >= l->size)
             break; /* it hides what is below, as it did when its child was made */
         struct extent e;
-        int r = map(l, off, len, &e);
+        int r = map(l, off, len, &e); /* a gap is kept whole, so not d.len */
         if (r < 0)
             return r;
         if (e.kind != EXTENT_HOLE) {
             e.depth = (unsigned)i;
-            e.effort += effort;
+            e.length = min_u64(e.length, d.len);
+            e.effort += descent_effort(&d, i, e.length);
             *ret = e;
             return 0;
         }
-        effort += 1 + e.effort;
-        len = min_u64(len, e.length);
+        struct gap g = { off, off + e.length, e.effort };
+        keep_gap(c, i, &g);
+        pass_gap(&d, &g);
     }
-    *ret = (struct extent){
-        .length = len, .kind = EXTENT_HOLE, .depth = (unsigned)(c->n - 1), .effort = effort
-    };
+    *ret = (struct extent){ .length = d.len, .kind = EXTENT_HOLE, .depth = (unsigned)(c->n - 1) };
+    ret->effort = descent_effort(&d, c->n, d.len);
     return 0;
 }
 
@@ -83,6 +140,8 @@ static void chain_close(struct disk *d)
 {
     for (size_t i = 0; i < chain_of(d)->n; i++)
         disk_close(chain_of(d)->layer[i]);
+    free(chain_of(d)->gaps);
+    pthread_mutex_destroy(&chain_of(d)->lock);
     free(d);
 }
 
@@ -99,6 +158,10 @@ int chain_new(struct disk **layers, size_t n, struct disk **ret)
 {
     uint64_t size = round_up(layers[0]->size, SECTOR);
     struct chain *c = size == UINT64_MAX ? NULL : calloc(1, sizeof *c + n * sizeof c->layer[0]);
+    if (c && n > 1 && !(c->gaps = calloc(n, sizeof *c->gaps))) {
+        free(c);
+        c = NULL;
+    }
     if (!c) {
         for (size_t i = 0; i < n; i++)
             disk_close(layers[i]);
@@ -106,6 +169,7 @@ int chain_new(struct disk **layers, size_t n, struct disk **ret)
     }
     c->disk = (struct disk){ .ops = &chain_ops, .size = size };
     c->n = n;
+    pthread_mutex_init(&c->lock, NULL);
     for (size_t i = 0; i < n; i++)
         c->layer[i] = layers[i];
     *ret = &c->disk;

@@ -218,7 +218,9 @@ static int builder_add(struct chain_builder *b, struct file *file, const struct 
     if (r < 0)
         return fault_in(fault, r, file->name, "out of memory");
     struct layer layer = { 0 };
-    r = format->open(file, b->env, &layer, fault);
+    struct image_env env = *b->env;
+    env.above = (unsigned)b->n;
+    r = format->open(file, &env, &layer, fault);
     if (r < 0)
         return r;
     layer.info.format = format->name;

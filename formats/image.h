@@ -17,7 +17,17 @@
 /* What everything that opens images shares; constant while images are open. */
 struct image_env {
     struct cache *cache; /* never NULL */
+    unsigned above;      /* links of the chain that are open before this one */
 };
+
+/* How much of `full`, the bound of what is looked at when one file is opened, a file may take that comes
+ * behind `n` others: all of it for the first ones, less and less in long rows, so that the sum stays some
+ * hundred times `full`. What isn't looked at when opening is EIO when it is read. */
+static inline uint64_t image_check_share(unsigned n, uint64_t full)
+{
+    enum { FULL_SHARES = 16 };
+    return full / (1 + n / FULL_SHARES);
+}
 
 /* What a probe looks at. Windows shorter than stated belong to short files. */
 struct probe {

@@ -23,6 +23,7 @@
 enum {
     WALK_BYTES = 16 << 20, /* some ten milliseconds, from a file that isn't in the page cache */
     SNAPSHOT_WALK_BYTES = 2 << 20,
+    LEAST_READ = 4096,
     LOST_BYTES =
         512 << 20, /* a second; 4 TiB of guest. Behind that, what is missing is EIO when it is read */
     SNAPSHOT_DISTINCT_MAX = 1 << 16,
@@ -131,10 +132,16 @@ static int check_piece(const struct qcow2_table *t, const struct qcow2_l2 *l2, c
     return 0;
 }
 
-static int check_l2(struct qcow2_table *t, const struct file *data, struct fault *fault)
+/* Small tables cost as much as larger ones. */
+static uint64_t walk_bytes(const struct qcow2_table *t, uint64_t tables)
+{
+    return tables * max_u64(t->h->cluster_size, LEAST_READ);
+}
+
+static int check_l2(struct qcow2_table *t, uint64_t limit, const struct file *data, struct fault *fault)
 {
     uint64_t walked = 0;
-    for (uint64_t cluster = 0; cluster < t->clusters && walked < LOST_BYTES;) {
+    for (uint64_t cluster = 0; cluster < t->clusters && walked < limit;) {
         struct qcow2_l2 l2;
         int r = qcow2_l2_get(t, cluster, &l2);
         if (r < 0)
@@ -142,7 +149,7 @@ static int check_l2(struct qcow2_table *t, const struct file *data, struct fault
                             (unsigned long long)(cluster * t->h->cluster_size));
         cluster += l2.n;
         if (l2.block) {
-            walked += l2.n * t->l2_entry;
+            walked += max_u64(l2.n * t->l2_entry, LEAST_READ);
             r = check_piece(t, &l2, data, fault);
         }
         qcow2_l2_put(t, &l2);
@@ -200,15 +207,16 @@ bool qcow2_refcounts_past_end(struct file *file, const struct qcow2_header *h)
 
 /* ---- all of it ---- */
 
-int qcow2_check(struct qcow2_table *t, struct file *data, struct notes *notes, struct fault *fault)
+int qcow2_check(struct qcow2_table *t, struct file *data, const struct image_env *env, struct notes *notes,
+                struct fault *fault)
 {
     uint64_t tables = 0;
     int r = check_l1(t, DISTINCT_MAX, &tables, fault);
     if (r < 0)
         return r;
     bool past_end = qcow2_refcounts_past_end(t->file, t->h);
-    if (past_end || tables * t->h->cluster_size <= WALK_BYTES)
-        r = check_l2(t, data, fault);
+    if (past_end || walk_bytes(t, tables) <= image_check_share(env->above, WALK_BYTES))
+        r = check_l2(t, image_check_share(env->above, LOST_BYTES), data, fault);
     if (!r && past_end)
         notes_add(notes, "the refcounts speak of clusters past the end of the file; all that the disk needs "
                          "is there");
@@ -219,5 +227,5 @@ int qcow2_check_snapshot(struct qcow2_table *t, struct file *data, struct fault 
 {
     uint64_t tables = 0;
     int r = check_l1(t, SNAPSHOT_DISTINCT_MAX, &tables, fault);
-    return r < 0 || tables * t->h->cluster_size > SNAPSHOT_WALK_BYTES ? r : check_l2(t, data, fault);
+    return r < 0 || walk_bytes(t, tables) > SNAPSHOT_WALK_BYTES ? r : check_l2(t, LOST_BYTES, data, fault);
 }

@@ -102,7 +102,7 @@ static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uin
     }
     *ret = (struct extent){ .length = min_u64(length, len),
                             .kind = EXTENT_DATA,
-                            .effort = (unsigned)(i / EFFORT_ENTRIES) };
+                            .effort = (unsigned)(2 * i / EFFORT_ENTRIES) };
     if (kind == QCOW2_UNALLOCATED)
         ret->kind = EXTENT_HOLE;
     else if (kind == QCOW2_ZERO)
@@ -346,7 +346,7 @@ static int open_tables(struct qcow2 *q, const struct image_env *env, struct note
     if (q->h.data_file_raw)
         return 0; /* the tables say nothing that the data file doesn't */
     int r = qcow2_table_open(&q->table, q->h.l1_offset, q->h.l1_size, q->h.size, fault);
-    return r < 0 ? r : qcow2_check(&q->table, q->data, notes, fault);
+    return r < 0 ? r : qcow2_check(&q->table, q->data, env, notes, fault);
 }
 
 static int qcow2_open(struct file *file, const struct image_env *env, struct layer *ret, struct fault *fault)

@@ -270,12 +270,12 @@ static int check_entry(void *ctx, uint64_t i, uint32_t entry, struct fault *faul
     return 0;
 }
 
-static int check_bat(struct vhd *v, struct fault *fault)
+static int check_bat(struct vhd *v, uint64_t limit, struct fault *fault)
 {
     struct bat_walk w = { .v = v, .stride = v->h.bitmap_size + v->h.block_size };
     /* entries are sectors in 32 bits: however long the file, blocks begin in its first 2 TiB */
     uint64_t reach = min_u64(v->file->size, (uint64_t)ABSENT * VHD_SECTOR);
-    uint64_t n = min_u64(v->h.blocks, WALK_ENTRIES);
+    uint64_t n = min_u64(v->h.blocks, limit);
     if (reach / w.stride > (uint64_t)8 * WALK_ENTRIES)
         return 0; /* blocks far smaller than any that were seen: left to the reads */
     _cleanup_free_ uint8_t *taken = calloc(1, (size_t)(reach / w.stride / 8 + 1));
@@ -298,7 +298,7 @@ static int open_bat(struct vhd *v, const struct image_env *env, struct fault *fa
         .n = v->h.blocks,
         .big_endian = true,
     };
-    return check_bat(v, fault);
+    return check_bat(v, image_check_share(env->above, WALK_ENTRIES), fault);
 }
 
 static void give_layer(struct vhd *v, struct layer *ret)

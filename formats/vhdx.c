@@ -398,14 +398,14 @@ static int check_block(struct vhdx *v, uint64_t block, uint64_t entry, struct fa
 }
 
 /* Finds a damaged or truncated image before anybody copies from it. */
-static int check_bat(struct vhdx *v, struct fault *fault)
+static int check_bat(struct vhdx *v, uint64_t limit, struct fault *fault)
 {
     struct cache_block *piece = NULL;
     uint64_t loaded = UINT64_MAX;
     int r = 0;
     for (uint64_t block = 0; block < v->n_blocks && !r; block++) {
         uint64_t i = bat_index(v, block), id = i * BAT_ENTRY / PIECE;
-        if (i * BAT_ENTRY >= WALK_BYTES)
+        if (i * BAT_ENTRY >= limit)
             break;
         if (id != loaded) {
             if (piece)
@@ -447,7 +447,8 @@ static void give_info(struct vhdx *v, uint64_t file_size, struct layer *ret)
     snprintf(ret->backing.link_id2, sizeof ret->backing.link_id2, "%s", m->parent_id2);
 }
 
-static int open_parts(struct vhdx *v, struct file *file, struct notes *notes, struct fault *fault)
+static int open_parts(struct vhdx *v, struct file *file, const struct image_env *env, struct notes *notes,
+                      struct fault *fault)
 {
     int r = vhdx_header_read(file, &v->header, notes, fault);
     if (!r)
@@ -458,7 +459,7 @@ static int open_parts(struct vhdx *v, struct file *file, struct notes *notes, st
         r = vhdx_metadata_read(v->file, &v->regions.metadata, &v->meta, fault);
     if (!r)
         r = measure(v, fault);
-    return r ? r : check_bat(v, fault);
+    return r ? r : check_bat(v, image_check_share(env->above, WALK_BYTES), fault);
 }
 
 static int vhdx_open(struct file *file, const struct image_env *env, struct layer *ret, struct fault *fault)
@@ -474,7 +475,7 @@ static int vhdx_open(struct file *file, const struct image_env *env, struct laye
     if (!r && memcmp(magic, "vhdxfile", sizeof magic) != 0)
         r = fault_at(fault, -EUCLEAN, file->name, 0, "doesn't begin as a VHDX does");
     if (!r)
-        r = open_parts(v, file, &ret->info.notes, fault);
+        r = open_parts(v, file, env, &ret->info.notes, fault);
     if (r < 0) {
         vhdx_close(&v->disk);
         notes_done(&ret->info.notes);

@@ -25,6 +25,7 @@
 #include <nettle/sha2.h>
 #include <string.h>
 
+enum { RUN_BLOCKS = 1 << 14 };
 enum { PAGE = 4096 }; /* holes begin on these within what we generate: finer ones serve nobody */
 
 enum piece_kind { PIECE_ZERO, PIECE_ONES, PIECE_BYTES, PIECE_TABLE, PIECE_DISK };
@@ -100,7 +101,8 @@ static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t lengt
     uint64_t data = blockmap_next(v->survey, block, until);
     if (data > block)
         return (struct piece){ .kind = PIECE_ZERO, .length = min_u64(length, data * size - at) };
-    uint64_t run = blockmap_run(v->survey, block, until - block);
+    /* bounded: whoever maps comes again for what follows, and must not pay for it here */
+    uint64_t run = blockmap_run(v->survey, block, min_u64(until - block, RUN_BLOCKS));
     return (
         struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };
 }
@@ -361,7 +363,8 @@ int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret)
     int r = map_once(v, off, len, &skip, &e);
     if (r < 0)
         return r;
-    for (uint64_t n = e.effort; e.length < len && n < DISK_JOIN_MAX; n++) {
+    uint64_t n = e.effort;
+    for (; e.length < len && n < DISK_JOIN_MAX; n++) {
         struct extent next;
         /* an error further on is for whoever asks there */
         if (map_once(v, off + e.length, len - e.length, &skip, &next) < 0 || next.kind != e.kind)
@@ -370,6 +373,7 @@ int view_map(struct view *v, uint64_t off, uint64_t len, struct extent *ret)
         n += next.effort;
     }
     *ret = e;
+    ret->effort = (unsigned)min_u64(n, UINT32_MAX);
     return 0;
 }
 

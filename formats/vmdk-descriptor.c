@@ -295,17 +295,42 @@ static bool is_utf8(const char *s)
 }
 
 /* The charset as iconv calls it, of those that VMware's programs write; a name from an image never reaches
- * iconv_open(). */
+ * iconv_open(). What they call by a standard's name is what Windows means by it, which has more characters.
+ */
 static const char *known_charset(const char *name)
 {
-    static const char *const known[] = { "windows-1250", "windows-1251", "windows-1252", "windows-1253",
-                                         "windows-1254", "windows-1255", "windows-1256", "windows-1257",
-                                         "windows-1258", "ISO-8859-1",   "ISO-8859-15",  "GBK",
-                                         "GB18030",      "Big5",         "Shift_JIS",    "EUC-JP",
-                                         "EUC-KR" };
+    static const char *const known[][2] = {
+        { "windows-1250", "CP1250" },
+        { "windows-1251", "CP1251" },
+        { "windows-1252", "CP1252" },
+        { "windows-1253", "CP1253" },
+        { "windows-1254", "CP1254" },
+        { "windows-1255", "CP1255" },
+        { "windows-1256", "CP1256" },
+        { "windows-1257", "CP1257" },
+        { "windows-1258", "CP1258" },
+        { "windows-874", "CP874" },
+        { "windows-31j", "CP932" },
+        { "windows-932", "CP932" },
+        { "windows-936", "GBK" },
+        { "windows-936-2000", "GBK" },
+        { "windows-949", "UHC" },
+        { "windows-950", "BIG5" },
+        { "windows-950-2000", "BIG5" },
+        { "ISO-8859-1", "CP1252" },
+        { "ISO-8859-15", "ISO-8859-15" },
+        { "GBK", "GBK" },
+        { "GB18030", "GB18030" },
+        { "Big5", "BIG5" },
+        { "Shift_JIS", "CP932" },
+        { "EUC-JP", "EUC-JP" },
+        { "EUC-KR", "UHC" },
+        { "EUC-CN", "GBK" },
+        { "GB2312", "GBK" },
+    };
     for (size_t i = 0; name && i < sizeof known / sizeof known[0]; i++)
-        if (!strcasecmp(name, known[i]))
-            return known[i];
+        if (!strcasecmp(name, known[i][0]))
+            return known[i][1];
     return NULL;
 }
 

@@ -317,7 +317,7 @@ static int check_table(struct delta *d, uint64_t t, uint64_t at, struct fault *f
     return r;
 }
 
-static int check_directory(struct delta *d, struct fault *fault)
+static int check_directory(struct delta *d, uint64_t limit, struct fault *fault)
 {
     unsigned checked = 0;
     for (uint64_t piece = 0; piece * PIECE < d->n_tables; piece++) {
@@ -331,7 +331,7 @@ static int check_directory(struct delta *d, struct fault *fault)
             enum verdict why = judge_table(d, t, entry, &at);
             if (why != FINE)
                 r = refuse_table(d, t, entry, why, fault);
-            else if (at && checked++ < CHECK_TABLES)
+            else if (at && checked++ < limit)
                 r = check_table(d, t, at, fault);
         }
         cache_put(d->cache, b);
@@ -391,7 +391,7 @@ int vmdk_grains_open(struct file *file, uint64_t sectors, const struct vmdk_grai
     _cleanup_(delta_closep) struct disk *disk = &d->disk;
     int r = derive_sizes(d, sectors, ctx->info, fault);
     if (!r)
-        r = check_directory(d, fault);
+        r = check_directory(d, image_check_share(ctx->env->above + ctx->opened, CHECK_TABLES), fault);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(disk);

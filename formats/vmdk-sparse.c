@@ -566,7 +566,7 @@ static int check_last_packed(const struct sparse *s, const struct last_grain *la
     return 0;
 }
 
-static int check_tables(const struct sparse *s, struct fault *fault)
+static int check_tables(const struct sparse *s, uint64_t limit, struct fault *fault)
 {
     struct last_grain last = { 0 };
     uint8_t *buf = malloc((size_t)s->h.gtes_per_gt * ENTRY);
@@ -574,7 +574,7 @@ static int check_tables(const struct sparse *s, struct fault *fault)
         return fault_in(fault, -ENOMEM, s->file->name, "out of memory");
     int r = 0;
     unsigned tables = 0;
-    for (uint64_t gt = 0; !r && gt < s->n_gts && tables < CHECK_TABLES; gt++)
+    for (uint64_t gt = 0; !r && gt < s->n_gts && tables < limit; gt++)
         if (s->gd[gt]) {
             r = check_table(s, gt, buf, &last, fault);
             tables++;
@@ -669,7 +669,7 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
     if (!r)
         r = load_gd(s, &ctx->info->notes, fault);
     if (!r)
-        r = check_tables(s, fault);
+        r = check_tables(s, image_check_share(ctx->env->above + ctx->opened, CHECK_TABLES), fault);
     if (!r && s->disk.size > s->capacity)
         r = check_tail(s, fault);
     if (r < 0)

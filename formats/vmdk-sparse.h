@@ -38,6 +38,7 @@ int vmdk_header_read(struct file *file, uint64_t at, struct vmdk_header *ret, st
 struct vmdk_context {
     const struct image_env *env;
     struct layer_info *info; /* block_size, compression, notes are filled in */
+    unsigned opened;         /* extents of the disk that are open before this one */
 };
 
 /* Opens an extent of `sectors` sectors (0: as many as its header says) that stands in `file`. Where its line

@@ -383,6 +383,7 @@ static int open_extents(struct opening *o, struct disk **ret, struct fault *faul
         if (r < 0)
             return r;
         j->part[j->n++] = (struct part){ d->size, part };
+        o->ctx.opened++;
         if (!checked_add(d->size, part->size, &d->size) || d->size > INT64_MAX)
             return fault_in(fault, -EFBIG, o->file->name, "the disk is too large");
     }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_EFFORT = 1 << 22 }; /* of one read: some hundred ms */
+enum { READ_EFFORT = 1 << 20 }; /* of one read: some hundred ms */
 
 struct map_writer {
     pthread_mutex_t lock; /* protects all below */

@@ -451,7 +451,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
         fuse_reply_buf(req, buf, n);
 }
 
-enum { SEEK_STEPS = 64 }; /* a map joins what is of one kind, so there are seldom more than two */
+enum {
+    SEEK_STEPS = 64, /* a map joins what is of one kind, so there are seldom more than two */
+    SEEK_EFFORT = DISK_JOIN_MAX / 4,
+};
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
@@ -464,9 +467,9 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
         r = -ENXIO;
     uint64_t at = (uint64_t)off;
     enum extent_kind want = whence == SEEK_DATA ? EXTENT_DATA : EXTENT_HOLE;
-    for (unsigned steps = 0; !r && at < (uint64_t)st.st_size; steps++) {
+    for (uint64_t steps = 0; !r && at < (uint64_t)st.st_size; steps++) {
         struct extent e = { .length = UINT64_MAX - at, .kind = EXTENT_DATA };
-        if (steps == SEEK_STEPS) { /* enough: zeros may be called data */
+        if (steps >= SEEK_STEPS) { /* enough: zeros may be called data */
             at = want == EXTENT_DATA ? at : (uint64_t)st.st_size;
             break;
         }
@@ -476,6 +479,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
             r = -EIO;
         if (r || (e.kind == EXTENT_DATA) == (want == EXTENT_DATA))
             break;
+        steps += e.effort / SEEK_EFFORT;
         at = e.length < (uint64_t)st.st_size - at ? at + e.length : (uint64_t)st.st_size;
     }
     if (!r && at >= (uint64_t)st.st_size) { /* the end is a hole, and no data comes any more */

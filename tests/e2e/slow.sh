@@ -23,7 +23,7 @@ for look in (lambda: os.pread(f, 65536, 0), lambda: os.pread(f, 65536, os.fstat(
         pass' "$1"
 }
 
-for kind in qcow2-turns qcow2-turns-4k qcow2-runs qcow2-distinct qcow2-chain vmdk-turns vmdk-runs vmdk-zeros cowd-turns \
+for kind in qcow2-turns qcow2-turns-4k qcow2-runs qcow2-distinct qcow2-chain qcow2-chain-runs vmdk-turns vmdk-runs vmdk-zeros cowd-turns \
     cowd-runs sesparse-turns sesparse-runs vhdx-turns vhdx-runs vhd-blocks vhd-turns vhd-runs vdi-turns; do
     mkdir "$kind"
     python3 "$top/tests/tools/make-slow.py" $kind "$kind/disk.img"

@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 def qcow2(out, bits, tables, entries, distinct=False, backing=b''):
-    """entries(i, data): the entry i of each L2 table. With `distinct`, the tables are one behind the other, and of
+    """entries(i, data, cluster): the entry i of each L2 table; None: they are empty. With `distinct`, the tables are one behind the other, and of
     large ones only the first is written."""
     cluster = 1 << bits
     up = lambda n: -(-n // cluster) * cluster
@@ -31,29 +31,30 @@ def qcow2(out, bits, tables, entries, distinct=False, backing=b''):
         f.write(struct.pack('>Q', 2 * cluster))
         f.seek(l1)
         f.write(b''.join(struct.pack('>Q', 1 << 63 | l2 + (i * cluster if distinct else 0)) for i in range(tables)))
-        f.seek(l2)
-        table = b''.join(struct.pack('>Q', entries(i, data)) for i in range(cluster // 8))
-        f.write(table * (tables if distinct and cluster == SECTOR else 1))
+        if entries:
+            f.seek(l2)
+            table = b''.join(struct.pack('>Q', entries(i, data, cluster)) for i in range(cluster // 8))
+            f.write(table * (tables if distinct and cluster == SECTOR else 1))
         f.seek(data)
         f.write(b'x' * cluster)
         f.truncate(max(data + (cluster // 8 + 1) * cluster, tables * cluster))
 
 
-def alternate(i, data):
+def alternate(i, data, cluster):
     return 1 << 63 | data if i % 2 else 1
 
 
-def adjacent(i, data):
+def adjacent(i, data, cluster):
     """One run in the file, all of it a hole there but its beginning."""
-    return 1 << 63 | data + i * (data & -data)
+    return 1 << 63 | data + i * cluster
 
 
-def qcow2_chain(out, links):
-    """Every link has tables, and nothing in them, but the lowest, which has data and zeros by turns."""
+def qcow2_chain(out, links, tables, entries):
+    """Every link has tables, and nothing in them, but the lowest."""
     for i in range(links):
         name = out if i == 0 else '%s.%d' % (out, i)
         below = os.path.basename('%s.%d' % (out, i + 1)).encode() if i < links - 1 else b''
-        qcow2(name, 9, 1 << 12, alternate if i == links - 1 else lambda i, data: 0, distinct=True, backing=below)
+        qcow2(name, 9, tables, entries if below == b'' else None, distinct=True, backing=below)
 
 
 def vmdk(out, tables, gtes, entry, grain=1):
@@ -182,7 +183,8 @@ KINDS = {
     'qcow2-turns-4k': lambda o: qcow2(o, 12, (1 << 20) + 1, alternate),
     'qcow2-runs': lambda o: qcow2(o, 21, (1 << 20) + 1, adjacent),
     'qcow2-distinct': lambda o: qcow2(o, 21, 1 << 20, adjacent, distinct=True),
-    'qcow2-chain': lambda o: qcow2_chain(o, 1000),
+    'qcow2-chain': lambda o: qcow2_chain(o, 1000, 1 << 12, alternate),
+    'qcow2-chain-runs': lambda o: qcow2_chain(o, 1000, 1 << 14, adjacent),
     'vmdk-turns': lambda o: vmdk(o, 1 << 24, 512, lambda i, first: first if i % 2 else 1),
     'vmdk-runs': lambda o: vmdk(o, 1 << 24, 65536, lambda i, first: first),
     'vmdk-zeros': lambda o: vmdk(o, 1 << 24, 65536, lambda i, first: 1),

@@ -3,10 +3,12 @@
 """Makes VHDX files that qemu-img doesn't make; after [MS-VHDX], sharing no code with the reader.
 
     make-vhdx.py raw RAW OUT [--sector 4096]      dynamic, blocks of 1 MiB, blocks of zeros left out
-    make-vhdx.py child PARENT OUT RELATIVE [--id GUID]
+    make-vhdx.py child PARENT OUT PATH [--id GUID | --key KEY]
                                                   differencing, blocks of 1 MiB: block 0 all 'C'; of block 1 the
                                                   sectors 0..7 and 9 are 'P', the others the parent's; block 2 is
                                                   zeros; the others are the parent's
+    make-vhdx.py chain DIR COUNT                  0.vhdx to COUNT.vhdx; the first sector of block i is link i's own, and
+                                                  full of i%251+1
     make-vhdx.py dirty CLEAN OUT SECTOR           the BAT's first page only in the log, in two entries from SECTOR on
     make-vhdx.py id FILE                          its DataWriteGuid
     make-vhdx.py seeds DIR                        seeds of tests/fuzz/fuzz-vhdx.c
@@ -146,15 +148,29 @@ class Reader:
         raise KeyError(name)
 
 
-def make_child(parent, out, relative, link=None):
+def make_child(parent, out, path, link=None, key='relative_path'):
     p = Reader(parent)
     size, = struct.unpack('<Q', p.item(SIZE))
     sector, = struct.unpack('<I', p.item(LOGICAL))
-    pairs = [('parent_linkage', '{%s}' % (link or uuid.UUID(bytes_le=p.data_write))), ('relative_path', relative)]
+    pairs = [('parent_linkage', '{%s}' % (link or uuid.UUID(bytes_le=p.data_write))), (key, path)]
     bitmap, first = bytearray(MIB), MIB // sector // 8
     bitmap[first:first + 2] = b'\xff\x02'
     bat = {0: (0, 6), 1: (1, 7), 2: (None, 2), (sector << 23) // MIB: (2, 6)}
     write(out, size, sector, bat, [b'C' * MIB, b'P' * MIB, bytes(bitmap)], pairs, b'\xcd' * 16)
+
+
+def make_chain(directory, count):
+    size = (count + 1) * MIB
+    for i in range(count + 1):
+        block, bitmap = (bytes([i % 251 + 1]) * 512).ljust(MIB, b'\0'), bytearray(MIB)
+        bitmap[i * MIB // 512 // 8] = 1
+        write_id = uuid.UUID(int=i + 1)
+        pairs = [('parent_linkage', '{%s}' % uuid.UUID(int=i)), ('relative_path', '%d.vhdx' % (i - 1))] if i else None
+        bat = {index(i, 512): (0, 7 if i else 6)}
+        if i:
+            bat[(512 << 23) // MIB] = (1, 6)
+        write(os.path.join(directory, '%d.vhdx' % i), size, 512, bat, [block, bytes(bitmap)][:2 if i else 1], pairs,
+              write_id.bytes_le)
 
 
 def log_entry(sequence, tail, length, patches):
@@ -233,7 +249,10 @@ def main(args):
     if args[0] == 'raw':
         make_raw(args[1], args[2], int(args[4]) if len(args) > 3 else 512)
     elif args[0] == 'child':
-        make_child(args[1], args[2], args[3], args[5] if len(args) > 4 else None)
+        options = dict(zip(args[4::2], args[5::2]))
+        make_child(args[1], args[2], args[3], options.get('--id'), options.get('--key', 'relative_path'))
+    elif args[0] == 'chain':
+        make_chain(args[1], int(args[2]))
     elif args[0] == 'dirty':
         make_dirty(args[1], args[2], int(args[3]))
     elif args[0] == 'id':

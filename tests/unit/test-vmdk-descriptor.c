@@ -139,6 +139,9 @@ static void names(void **state)
           "ro.vmdk\" 0",
           "B\xc3\xbcro.vmdk" },
         { "RW 1 FLAT \"\x83\x5c.vmdk\" 0\nencoding=\"Shift_JIS\"", "\xe3\x82\xbd.vmdk" }, /* a '\' within */
+        { "RW 1 FLAT \"\x87\x40.vmdk\" 0\nencoding=\"shift_jis\"",
+          "\xe2\x91\xa0.vmdk" }, /* only Windows has it */
+        { "encoding=\"GBK\"\nRW 1 FLAT \"\xb4\xc5\x95\x5c.vmdk\" 0", "\xe7\xa3\x81\xe6\x98\x9e.vmdk" },
         { "encoding=\"windows-1252\"\nRW 1 FLAT \"B\xc3\xbcro.vmdk\" 0", "B\xc3\xbcro.vmdk" },
         { "encoding=\"../evil\"\nRW 1 FLAT \"B\xfc"
           "ro.vmdk\" 0",

@@ -26,8 +26,8 @@ struct disk_ops {
      * extent: a call does a bounded amount of work. -EIO when the table that would tell can't be read or is
      * damaged. */
     int (*map)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
-    /* `map` for a reader, who goes on to `pread` what it answers: DATA is one piece for `pread`, while `map` may
-     * join what lies apart. NULL: map. */
+    /* `map` for a reader, who goes on to `pread` what it answers: DATA is one piece for `pread`, while `map`
+     * may join what lies apart. NULL: map. */
     int (*find)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
     /* Hint that the range is read soon: start whatever helps, never wait. May be NULL. */
     void (*prefetch)(struct disk *d, uint64_t off, uint64_t len);

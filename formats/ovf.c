@@ -349,6 +349,32 @@ static char *system_os(const xmlNode *system)
     return type ? type : ovf_child_text(os, "Description");
 }
 
+/* Marks the files that a text names: by fileRef, or as "ovf:/file/ID" wherever it stands. */
+static void mark_used(struct ovf *o, const char *text, bool is_ref)
+{
+    const char *path = strstr(text, "/file/");
+    for (size_t i = 0; i < o->n_files; i++) {
+        struct ovf_file *f = &o->files[i];
+        if (f->id && ((is_ref && !strcmp(text, f->id)) || (path && !strcmp(path + strlen("/file/"), f->id))))
+            f->used = true;
+    }
+}
+
+/* Below `node`; libxml2 bounds the depth. */
+static void find_used(struct ovf *o, const xmlNode *node)
+{
+    for (; node; node = node->next) {
+        if (node->type == XML_TEXT_NODE && node->content)
+            mark_used(o, (const char *)node->content, false);
+        if (node->type != XML_ELEMENT_NODE)
+            continue;
+        for (const xmlAttr *a = node->properties; a; a = a->next)
+            if (a->children && a->children->content)
+                mark_used(o, (const char *)a->children->content, !strcmp((const char *)a->name, "fileRef"));
+        find_used(o, node->children);
+    }
+}
+
 static int read_systems(struct ovf *o, const xmlNode *envelope, const xmlNode *const *systems,
                         const char *name, struct fault *fault)
 {
@@ -373,6 +399,8 @@ static int read_envelope(struct ovf *o, const xmlNode *envelope, const char *nam
     if (r < 0)
         return r == -EFBIG ? too_many(name, "VirtualSystems", fault) : no_memory(name, fault);
     r = read_files(o, envelope, name, fault);
+    if (!r)
+        find_used(o, envelope->children);
     if (!r)
         r = read_disks(o, envelope, systems[0], name, fault);
     if (r < 0 || systems[0])

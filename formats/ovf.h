@@ -24,6 +24,7 @@ struct ovf_file {
     char *compression;   /* owned: "gzip", ...; NULL: stored as it is */
     uint64_t chunk_size; /* bytes; 0: in one piece */
     uint64_t size;       /* bytes as it is stored; 0: not stated; often wrong */
+    bool used;           /* something in the descriptor refers to it */
 };
 
 struct ovf_disk {

@@ -205,6 +205,9 @@ static int vmdk_layout(const struct view_source *src, struct layout *ret, struct
     uint64_t size = view_disk_size(src);
     if (!size)
         return fault_in(fault, -ENOTSUP, "", "an empty disk can't be a VMDK");
+    if (src->sector_size != SECTOR) /* a partition table would be read at a wrong scale */
+        return fault_in(fault, -ENOTSUP, "", "a VMDK has sectors of 512 bytes, the disk has sectors of %u",
+                        src->sector_size);
     if (size > MAX_SECTORS * SECTOR)
         return fault_in(fault, -EFBIG, "",
                         "a sparse VMDK holds at most 2 TiB, the disk has %" PRIu64 " bytes", size);

@@ -25,10 +25,8 @@
 #include <nettle/sha2.h>
 #include <string.h>
 
-enum { PAGE = 4096 }; /* holes begin on these within what we generate: finer ones serve nobody */
-/* A run of blocks is counted no further: whoever maps comes again for what follows, and would pay each time.
- */
 enum { RUN_BLOCKS = 1 << 14 };
+enum { PAGE = 4096 }; /* holes begin on these within what we generate: finer ones serve nobody */
 
 enum piece_kind { PIECE_ZERO, PIECE_ONES, PIECE_BYTES, PIECE_TABLE, PIECE_DISK };
 
@@ -103,6 +101,7 @@ static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t lengt
     uint64_t data = blockmap_next(v->survey, block, until);
     if (data > block)
         return (struct piece){ .kind = PIECE_ZERO, .length = min_u64(length, data * size - at) };
+    /* bounded: whoever maps comes again for what follows, and must not pay for it here */
     uint64_t run = blockmap_run(v->survey, block, min_u64(until - block, RUN_BLOCKS));
     return (
         struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };

@@ -71,8 +71,9 @@ extern const struct view_format *const view_formats[];
 
 struct view {
     const struct view_format *format;
-    struct disk *disk;       /* not owned */
-    struct blockmap *survey; /* of the disk: where it is clear there are zeros, and the disk needn't be asked */
+    struct disk *disk; /* not owned */
+    struct blockmap
+        *survey; /* of the disk: where it is clear there are zeros, and the disk needn't be asked */
     struct layout layout;
     uint64_t owner;     /* of its bytes, for whoever keeps them in a cache */
     uint64_t allocated; /* bytes that view_map calls DATA, for st_blocks; an upper bound where the disk's map

@@ -24,15 +24,36 @@ enum {
 
 /* ---- one disk ---- */
 
-static int open_blank(struct vm_builder *b, struct file *ovf, const struct ovf_drive *drive)
+/* A file that may be a disk and that nothing refers to; NULL: there is none. */
+static const struct ovf_file *forgotten_file(const struct ovf *o)
+{
+    static const char *const others[] = { ".iso", ".nvram", ".flp", ".txt", ".xml", ".log" };
+    for (size_t i = 0; i < o->n_files; i++) {
+        bool other = o->files[i].used;
+        for (size_t k = 0; k < sizeof others / sizeof others[0]; k++)
+            other |= vm_has_suffix(o->files[i].href, others[k]);
+        if (!other)
+            return &o->files[i];
+    }
+    return NULL;
+}
+
+/* A disk of zeros must be meant so: where a file is left over, it may just as well be the disk's. */
+static int open_blank(struct vm_builder *b, struct file *ovf, const struct ovf *o,
+                      const struct ovf_drive *drive)
 {
     struct vm_disk *d = &b->vm->disks[b->vm->n_disks - 1];
     struct fault why = { 0 };
     struct image *image = NULL;
     const char *id = drive->disk->id ? drive->disk->id : "without a diskId";
     uint64_t size = round_up(drive->disk->capacity, SECTOR);
+    const struct ovf_file *forgotten = forgotten_file(o);
     int r;
-    if (!size)
+    if (forgotten)
+        r = fault_in(&why, -EUCLEAN, ovf->name,
+                     "the Disk %s names no file, and nothing names the file \"%s\": one of them is damaged",
+                     id, forgotten->href);
+    else if (!size)
         r = fault_in(&why, -EUCLEAN, ovf->name, "the Disk %s has neither a file nor a capacity", id);
     else if (size > BLANK_MAX)
         r = fault_in(&why, -EFBIG, ovf->name, "the blank Disk %s has %llu bytes, more than 64 TiB", id,
@@ -82,7 +103,7 @@ static int open_drive(struct ovf_package *p, const struct ovf_drive *drive)
         r = fault_in(&why, -ENOENT, ovf->name, "the %s that a disk refers to isn't in the OVF",
                      drive->missing);
     else if (!drive->file)
-        return open_blank(b, ovf, drive);
+        return open_blank(b, ovf, p->o, drive);
     else
         r = ovf_open_disk(p, disk, drive->file, &f, &why);
     if (r < 0)

@@ -23,6 +23,7 @@
  *
  * Sources: VMware's "Virtual Disk Format 5.0"; libvmdk's format document. */
 #include "vmdk-descriptor.h"
+#include "charset.h"
 #include "checked.h"
 #include "cleanup.h"
 
@@ -294,46 +295,6 @@ static bool is_utf8(const char *s)
     return ok;
 }
 
-/* The charset as iconv calls it, of those that VMware's programs write; a name from an image never reaches
- * iconv_open(). What they call by a standard's name is what Windows means by it, which has more characters.
- */
-static const char *known_charset(const char *name)
-{
-    static const char *const known[][2] = {
-        { "windows-1250", "CP1250" },
-        { "windows-1251", "CP1251" },
-        { "windows-1252", "CP1252" },
-        { "windows-1253", "CP1253" },
-        { "windows-1254", "CP1254" },
-        { "windows-1255", "CP1255" },
-        { "windows-1256", "CP1256" },
-        { "windows-1257", "CP1257" },
-        { "windows-1258", "CP1258" },
-        { "windows-874", "CP874" },
-        { "windows-31j", "CP932" },
-        { "windows-932", "CP932" },
-        { "windows-936", "GBK" },
-        { "windows-936-2000", "GBK" },
-        { "windows-949", "UHC" },
-        { "windows-950", "BIG5" },
-        { "windows-950-2000", "BIG5" },
-        { "ISO-8859-1", "CP1252" },
-        { "ISO-8859-15", "ISO-8859-15" },
-        { "GBK", "GBK" },
-        { "GB18030", "GB18030" },
-        { "Big5", "BIG5" },
-        { "Shift_JIS", "CP932" },
-        { "EUC-JP", "EUC-JP" },
-        { "EUC-KR", "UHC" },
-        { "EUC-CN", "GBK" },
-        { "GB2312", "GBK" },
-    };
-    for (size_t i = 0; name && i < sizeof known / sizeof known[0]; i++)
-        if (!strcasecmp(name, known[i][0]))
-            return known[i][1];
-    return NULL;
-}
-
 /* Turns *s into UTF-8 where it isn't yet and `charset` is known; leaves it as it is where it doesn't convert.
  */
 static int to_utf8(char **s, const char *charset)
@@ -381,7 +342,7 @@ static int finish_cid(struct parser *p, enum vmdk_key key, uint32_t *ret)
 static int descriptor_finish(struct parser *p)
 {
     struct vmdk_descriptor *d = p->d;
-    const char *charset = known_charset(d->value[VMDK_ENCODING]), *version = d->value[VMDK_VERSION];
+    const char *charset = charset_iconv(d->value[VMDK_ENCODING]), *version = d->value[VMDK_VERSION];
     uint64_t number = 1;
     if (version &&
         (!parse_decimal((struct span){ version, strlen(version) }, &number) || number > UINT32_MAX))

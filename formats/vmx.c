@@ -16,6 +16,7 @@
  *
  * Sources: files of Workstation, Fusion and ESXi; there is no public specification. */
 #include "vmx.h"
+#include "charset.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -124,42 +125,6 @@ enum vmx_kind vmx_probe(const char *text, size_t n)
 
 /* ---- encodings ---- */
 
-/* Those that VMware's programs write, which name them as ICU does; and what iconv calls them, where that
- * differs. */
-static const struct {
-    const char *name, *iconv;
-} encodings[] = {
-    { "windows-1250", "CP1250" },
-    { "windows-1251", "CP1251" },
-    { "windows-1252", "CP1252" },
-    { "windows-1253", "CP1253" },
-    { "windows-1254", "CP1254" },
-    { "windows-1255", "CP1255" },
-    { "windows-1256", "CP1256" },
-    { "windows-1257", "CP1257" },
-    { "windows-1258", "CP1258" },
-    { "windows-874", "CP874" },
-    { "windows-31j", "CP932" },
-    { "windows-932", "CP932" },
-    { "windows-936", "CP936" },
-    { "windows-949", "CP949" },
-    { "windows-950", "CP950" },
-    { "ISO-8859-1", "ISO-8859-1" },
-    { "ISO-8859-2", "ISO-8859-2" },
-    { "ISO-8859-5", "ISO-8859-5" },
-    { "ISO-8859-7", "ISO-8859-7" },
-    { "ISO-8859-9", "ISO-8859-9" },
-    { "ISO-8859-15", "ISO-8859-15" },
-    { "Shift_JIS", "SHIFT_JIS" },
-    { "EUC-JP", "EUC-JP" },
-    { "EUC-KR", "EUC-KR" },
-    { "GBK", "GBK" },
-    { "GB2312", "GBK" },
-    { "GB18030", "GB18030" },
-    { "Big5", "BIG5" },
-    { "KOI8-R", "KOI8-R" },
-};
-
 struct decoder {
     iconv_t cd; /* (iconv_t)-1: the text is UTF-8, or to be taken as it is */
     struct notes *notes;
@@ -171,9 +136,9 @@ static void open_decoder(struct decoder *d, const char *encoding)
     if (!encoding[0] || !strcasecmp(encoding, "UTF-8") || !strcasecmp(encoding, "US-ASCII") ||
         !strcasecmp(encoding, "ANSI_X3.4-1968"))
         return;
-    for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++)
-        if (!strcasecmp(encoding, encodings[i].name))
-            d->cd = iconv_open("UTF-8", encodings[i].iconv);
+    const char *charset = charset_iconv(encoding);
+    if (charset)
+        d->cd = iconv_open("UTF-8", charset);
     if (d->cd == (iconv_t)-1)
         notes_add(d->notes, "the .encoding \"%.64s\" isn't known: names are taken as they stand", encoding);
 }

@@ -181,10 +181,12 @@ static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
     set(&s->ahead, at);
 }
 
-/* Is `off` where a reader in sequence would go on: at once, or behind the zeros that he passed over? */
+/* Is `off` where a reader in sequence would go on: at once, behind what was stored for him, or behind the
+ * zeros that he passed over? */
 static bool goes_on(const struct stream *s, uint64_t next, uint64_t off)
 {
-    if (off <= next + NEAR && next <= off + NEAR)
+    uint64_t stored = s->handle->store ? UNIT : 0;
+    if (off <= next + NEAR + stored && next <= off + NEAR)
         return true;
     return off > next && off - next <= SKIP_MAX && view_skip_zeros(s->view, next, off) / CHUNK >= off / CHUNK;
 }

@@ -32,9 +32,9 @@ typedef int (*tree_emit)(void *ctx, const char *name, const struct node_id *id, 
 /* An open file. Trees put their own state behind it. */
 struct handle {
     const struct tree_ops *ops;
-    bool direct;                 /* set by open: by direct I/O, past the page cache */
-    bool either;                 /* set by open: with `direct`, the page cache would do too: session.c chooses */
-    bool keep_cache;             /* set by open: pages of an earlier open are still right */
+    bool direct;     /* set by open: by direct I/O, past the page cache */
+    bool either;     /* set by open: with `direct`, the page cache would do too: session.c chooses */
+    bool keep_cache; /* set by open: pages of an earlier open are still right */
     /* Set by session.c for a file that is read through the page cache: puts bytes there that nobody asked for
      * yet. Not to be called by who answers a request of this file: the kernel may hold the pages for it. */
     void (*store)(struct handle *h, uint64_t off, const void *buf, size_t len);

@@ -150,6 +150,12 @@ mkdir bad
 cp pack/a.img bad/
 ovf "ovf:href='a.img'" "ovf:href='gone.img'" >bad/x.ovf
 bad_disk 'x\.ovf: the disk file "gone\.img" is missing' bad
+# a Disk without a file is blank, but not while a file lies there that nothing names
+cp pack/a.img bad/gone.img
+ovf "ovf:href='a.img'" "ovf:href='gone.img'" | sed "s/ovf:fileRef='f1'/ovf:filfRef='f1'/" >bad/x.ovf
+bad_disk 'the Disk d1 names no file, and nothing names the file "gone\.img": one of them is damaged' bad
+rm bad/gone.img
+ovf "ovf:href='a.img'" "ovf:href='gone.img'" >bad/x.ovf
 tar -C bad -cf bad.ova x.ovf a.img
 bad_disk 'bad\.ova\(x\.ovf\): the disk file "gone\.img" is missing from the archive' bad.ova
 head -c 100000 pack/c.qcow2 >bad/gone.img

@@ -160,12 +160,9 @@ static void large_readers_pass_by(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(many_readers_one_load),
-        cmocka_unit_test(failures_are_not_kept),
-        cmocka_unit_test(the_bound_holds),
-        cmocka_unit_test(prefetch_loads_in_the_background),
-        cmocka_unit_test(used_up_blocks_go_first),
-        cmocka_unit_test(large_readers_pass_by),
+        cmocka_unit_test(many_readers_one_load),   cmocka_unit_test(failures_are_not_kept),
+        cmocka_unit_test(the_bound_holds),         cmocka_unit_test(prefetch_loads_in_the_background),
+        cmocka_unit_test(used_up_blocks_go_first), cmocka_unit_test(large_readers_pass_by),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,8 +184,7 @@ static void check_map(struct view *v, const struct expected *e, uint64_t r)
     assert_int_equal(view_map(v, e->size, 1, &x), -EINVAL);
 }
 
-static void check_view(const struct view_format *format, struct toy *t, struct blockmap *survey,
-                       uint64_t r)
+static void check_view(const struct view_format *format, struct toy *t, struct blockmap *survey, uint64_t r)
 {
     struct view_source src = { .disk = &t->disk, .sector_size = 512, .survey = survey };
     struct view *v;

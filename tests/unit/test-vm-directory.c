@@ -134,8 +134,10 @@ static void what_may_be_several_vms(void **state)
     char want[512];
 #define REFUSED(names, ...)                                                                                  \
     do {                                                                                                     \
-        snprintf(want, sizeof want, "d: holds 2 disk images, and neither an .ovf nor a .vmx says whether they are one VM: %s%s", \
-                 names, hint);                                                                               \
+        snprintf(                                                                                            \
+            want, sizeof want,                                                                               \
+            "d: holds 2 disk images, and neither an .ovf nor a .vmx says whether they are one VM: %s%s",     \
+            names, hint);                                                                                    \
         CHECK(want, __VA_ARGS__);                                                                            \
     } while (0)
     REFUSED("a.toy, b.toy", "a.toy", "TOY\n", "b.toy", "TOY\n");

@@ -201,7 +201,8 @@ static void what_is_no_source(void **state)
     must_refuse(s, "none.ova", -ENOENT, "none.ova: no such file");
     put_text("empty.ova", "");
     must_refuse(s, "empty.ova", -EMEDIUMTYPE, "empty.ova: is empty");
-    must_refuse(s, "vm", -EMEDIUMTYPE, "vm: holds no virtual machine: neither an .ovf or .vmx nor a disk image");
+    must_refuse(s, "vm", -EMEDIUMTYPE,
+                "vm: holds no virtual machine: neither an .ovf or .vmx nor a disk image");
     put_disk("photo.ova", 'p', 3);
     must_refuse(s, "photo.ova", -EUCLEAN, "photo.ova: looks like a damaged OVA; -o format=raw to insist");
     put_disk("x.ovf", 'p', 3);
@@ -218,9 +219,9 @@ static void what_is_no_source(void **state)
     put_text("vm.vbox", "<?xml version='1.0'?><VirtualBox/>");
     must_refuse(s, "vm.vbox", -EMEDIUMTYPE, "vm.vbox: is an XML file with the root <VirtualBox>, not an OVF");
     put_text("vm.cert", "-----BEGIN CERTIFICATE-----\nMIIB\n");
-    must_refuse(
-        s, "vm.cert", -EMEDIUMTYPE,
-        "vm.cert: is a text file, neither a disk image nor an OVF or .vmx; -o format=raw to insist on a raw disk");
+    must_refuse(s, "vm.cert", -EMEDIUMTYPE,
+                "vm.cert: is a text file, neither a disk image nor an OVF or .vmx; -o format=raw to insist "
+                "on a raw disk");
     put_text("bad.ovf", OPEN "<References>\n" CLOSE);
     struct vm *vm = NULL;
     struct fault fault = { 0 };

@@ -26,7 +26,8 @@ enum {
 struct gpt {
     uint8_t mbr[SECTOR], header[SECTOR];
     uint32_t header_size;
-    uint64_t last_usable;
+    uint64_t first_usable, last_usable;
+    size_t entry_size;
     uint8_t *entries;        /* owned */
     uint64_t entries_length; /* bytes, whole sectors */
     size_t entries_used;     /* bytes that their checksum covers */
@@ -54,13 +55,29 @@ static bool header_is_sound(struct gpt *g, uint64_t *ret_entries_at)
     if (memcmp(g->header, "EFI PART", 8) != 0 || g->header_size < HEADER_MIN || g->header_size > SECTOR ||
         le32(b, 16) != header_checksum(g) || le64(b, 24) != 1)
         return false;
+    g->first_usable = le64(b, 40);
     g->last_usable = le64(b, 48);
     uint64_t n = le32(b, 80), size = le32(b, 84), used;
     if (!checked_mul(n, size, &used) || !used || used > ENTRIES_MAX || size < 128)
         return false;
     g->entries_used = (size_t)used;
+    g->entry_size = (size_t)size;
     g->entries_length = round_up(used, SECTOR);
     return checked_mul(le64(b, 72), SECTOR, ret_entries_at);
+}
+
+/* Do all partitions lie where the header says that they may? Behind that, the new backup may come to lie. */
+static bool partitions_inside(const struct gpt *g)
+{
+    static const uint8_t unused[16];
+    for (size_t at = 0; at + g->entry_size <= g->entries_used; at += g->entry_size) {
+        struct bad bad = { 0 };
+        struct bytes b = bytes_of(g->entries + at, g->entry_size, 0, &bad);
+        if (memcmp(g->entries + at, unused, sizeof unused) != 0 &&
+            (le64(b, 32) < g->first_usable || le64(b, 40) > g->last_usable))
+            return false;
+    }
+    return true;
 }
 
 /* 1: there is a sound one. 0: none. -ENOMEM. */
@@ -69,14 +86,16 @@ static int read_gpt(struct disk *disk, struct gpt *g)
     uint64_t at;
     if (disk->size < 2 * SECTOR || disk_pread(disk, g->mbr, SECTOR, 0) < 0 ||
         disk_pread(disk, g->header, SECTOR, SECTOR) < 0 || !header_is_sound(g, &at) ||
-        !range_inside(at, g->entries_length, disk->size))
-        return 0;
+        !range_inside(at, g->entries_length, disk->size) || at < 2 * SECTOR ||
+        div_up(at + g->entries_length, SECTOR) > g->first_usable || g->first_usable > g->last_usable)
+        return 0; /* the primary entries lie in front of the partitions, so never where the backup goes */
     g->entries = malloc(g->entries_length);
     if (!g->entries)
         return -ENOMEM;
     struct bad bad = { 0 };
     return disk_pread(disk, g->entries, g->entries_length, at) == 0 &&
-           checksum(g->entries, g->entries_used) == le32(bytes_of(g->header, SECTOR, SECTOR, &bad), 88);
+           checksum(g->entries, g->entries_used) == le32(bytes_of(g->header, SECTOR, SECTOR, &bad), 88) &&
+           partitions_inside(g);
 }
 
 /* The protective MBR's entry states the whole disk behind its own sector; only that is made longer. */

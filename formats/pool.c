@@ -16,8 +16,7 @@ struct pool {
     pthread_mutex_t lock; /* protects all below; nothing is called with it held */
     pthread_cond_t work;
     struct job queue[POOL_QUEUE]; /* a ring */
-    unsigned head, count, running;
-    pthread_cond_t idle;
+    unsigned head, count;
     bool stop;
     unsigned threads, started;
     pthread_t thread[];
@@ -35,13 +34,10 @@ static void *pool_worker(void *arg)
         struct job job = p->queue[p->head];
         p->head = (p->head + 1) % POOL_QUEUE;
         p->count--;
-        p->running++;
         pthread_mutex_unlock(&p->lock);
         job.fn(job.arg);
         free(job.arg);
         pthread_mutex_lock(&p->lock);
-        if (!--p->running && !p->count)
-            pthread_cond_broadcast(&p->idle);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -54,7 +50,6 @@ struct pool *pool_new(unsigned threads)
         return NULL;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
-    pthread_cond_init(&p->idle, NULL);
     p->threads = threads;
     return p;
 }
@@ -89,16 +84,6 @@ bool pool_submit(struct pool *p, void (*fn)(void *arg), void *arg)
     return ok;
 }
 
-void pool_wait_idle(struct pool *p)
-{
-    if (!p)
-        return;
-    pthread_mutex_lock(&p->lock);
-    while (p->count || p->running)
-        pthread_cond_wait(&p->idle, &p->lock);
-    pthread_mutex_unlock(&p->lock);
-}
-
 void pool_free(struct pool *p)
 {
     if (!p)
@@ -115,6 +100,5 @@ void pool_free(struct pool *p)
     }
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->work);
-    pthread_cond_destroy(&p->idle);
     free(p);
 }

@@ -12,8 +12,6 @@ struct pool *pool_new(unsigned threads);
 /* Runs fn(arg) on a worker some time later, then free(arg). False when the queue is full or no thread can be
  * started: arg was freed and fn isn't called. `pool` may be NULL (false). */
 bool pool_submit(struct pool *pool, void (*fn)(void *arg), void *arg);
-/* Waits until nothing is queued and nothing runs; for when nobody submits any more. NULL is fine. */
-void pool_wait_idle(struct pool *pool);
 /* Waits for what runs and runs what is queued, since it may hold something. NULL is fine. */
 void pool_free(struct pool *pool);
 #endif

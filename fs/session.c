@@ -338,15 +338,7 @@ static void close_handle(struct session *s, struct handle *h)
     h->ops->release(s->ferry, h);
 }
 
-static void store(struct handle *h, uint64_t off, const void *buf, size_t len)
-{
-    struct fuse_bufvec v = FUSE_BUFVEC_INIT(len);
-    v.buf[0].mem = (void *)(size_t)buf;
-    /* a failure costs the reader a request */
-    fuse_lowlevel_notify_store(h->session->fuse, h->ino, (off_t)off, &v, FUSE_BUF_NO_SPLICE);
-}
-
-static void reply_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int r, struct handle *h)
+static void reply_open(fuse_req_t req, struct fuse_file_info *fi, int r, struct handle *h)
 {
     if (r < 0) {
         reply_error(req, r);
@@ -356,10 +348,6 @@ static void reply_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     fi->fh = (uint64_t)(uintptr_t)h;
     if (h->direct && h->either && reader_skips_holes(fuse_req_ctx(req)->pid))
         h->direct = false;
-    if (!h->direct)
-        h->store = store;
-    h->session = s;
-    h->ino = ino;
     fi->direct_io = h->direct;
     fi->keep_cache = h->keep_cache;
     add_handle(s, h);
@@ -370,14 +358,13 @@ static void reply_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 struct later_open {
     struct tree_later later;
     fuse_req_t req;
-    fuse_ino_t ino;
     struct fuse_file_info fi;
 };
 
 static void later_done(struct tree_later *l, int r, struct handle *h)
 {
     struct later_open *o = (struct later_open *)(void *)l;
-    reply_open(o->req, o->ino, &o->fi, r, h);
+    reply_open(o->req, &o->fi, r, h);
     free(o);
 }
 
@@ -393,7 +380,7 @@ static void open_later(fuse_req_t req, struct node *n, struct fuse_file_info *fi
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    *o = (struct later_open){ { later_done, later_given_up }, req, ino_of(ferry_of(req), n), *fi };
+    *o = (struct later_open){ { later_done, later_given_up }, req, *fi };
     n->id.ops->open_later(ferry_of(req), n, &o->later);
 }
 
@@ -411,7 +398,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     int r = n->id.ops->open ? n->id.ops->open(f, n, &h) : -ENXIO;
-    reply_open(req, ino, fi, r, h);
+    reply_open(req, fi, r, h);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -738,7 +725,6 @@ void session_free(struct session *s)
         return;
     while (s->handles)
         close_handle(s, s->handles);
-    pool_wait_idle(s->ferry->pool); /* read-ahead of closed files may still want to store */
     if (s->fuse)
         fuse_session_destroy(s->fuse);
     pthread_mutex_destroy(&s->handles_lock);

@@ -12,18 +12,15 @@ enum {
     WINDOW_MAX = 4 << 20, /* enough for as many workers as there are, and little of the cache */
     NEAR = 1 << 20,       /* requests of one reader arrive a little out of order */
     SKIP_MAX = 1 << 30,   /* how far behind a hole the next data is looked for in one go */
-    UNIT = 2 << 20,       /* see store_chunk(); whole chunks */
-    GAP = 256 << 10,      /* what the kernel reads ahead by default for a reader in sequence */
     ZEROS = 1 << 20,      /* the largest request of the kernel */
 };
 
 /* Never written, so all of it is one page, the kernel's own. */
 static const uint8_t zeros[ZEROS] __attribute__((aligned(4096)));
 
-void stream_init(struct stream *s, struct handle *handle, struct view *view, struct cache *cache,
-                 struct pool *pool)
+void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool)
 {
-    *s = (struct stream){ .handle = handle, .view = view, .cache = cache, .pool = pool };
+    *s = (struct stream){ .view = view, .cache = cache, .pool = pool };
     pthread_mutex_init(&s->lock, NULL);
     s->users = 1; /* who opened it */
 }
@@ -73,15 +70,14 @@ static int load_chunk(void *ctx, uint64_t id, void *buf, size_t size)
     return view_pread(v, buf, n, off);
 }
 
-/* Of a chunk that was read to its end the reader wants no more; nor of one whose rest was stored. */
+/* Of a chunk that was read to its end the reader wants no more. */
 static void put_chunks(struct stream *s, const struct loan *l)
 {
     struct cache *cache = s->cache;
-    size_t enough = s->handle->store ? GAP : CHUNK;
     for (unsigned i = 0; i < l->n; i++) {
         struct cache_block *b = l->held[i];
         const uint8_t *end = (const uint8_t *)l->part[i].iov_base + l->part[i].iov_len;
-        if (b && end >= b->data + enough)
+        if (b && end == b->data + CHUNK)
             cache_put_used(cache, b);
         else if (b)
             cache_put(cache, b);
@@ -122,30 +118,13 @@ struct chunk_job {
     uint64_t chunk;
 };
 
-/* Puts a chunk into the kernel's page cache, but for the beginning of every UNIT: the kernel asks for that,
- * and so tells where the reader is. */
-static void store_chunk(struct stream *s, uint64_t chunk, const uint8_t *data)
-{
-    uint64_t off = chunk * CHUNK, skip = off % UNIT ? 0 : GAP;
-    size_t n = (size_t)min_u64(CHUNK, s->view->layout.size - off);
-    if (n > skip)
-        s->handle->store(s->handle, off + skip, data + skip, n - (size_t)skip);
-}
-
 static void make_chunk(void *arg)
 {
     const struct chunk_job *job = arg;
     struct stream *s = job->stream;
     struct cache_block *b;
-    if (!s->closing && cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0) {
-        bool stored = s->handle->store != NULL;
-        if (stored)
-            store_chunk(s, job->chunk, b->data);
-        if (stored && job->chunk * CHUNK % UNIT)
-            cache_put_used(s->cache, b);
-        else
-            cache_put(s->cache, b);
-    }
+    if (!s->closing && cache_get(s->cache, s->view->owner, job->chunk, CHUNK, load_chunk, s->view, &b) == 0)
+        cache_put(s->cache, b);
     drop(s);
 }
 
@@ -161,14 +140,13 @@ static void ask_for_chunk(struct stream *s, uint64_t chunk)
 }
 
 /* Asks for the chunks of the next `window` bytes from `from` on that aren't zeros, once half of them are no
- * longer ahead: fewer and larger batches wake the workers less often. Where chunks are stored, this is only
- * called once in a UNIT. */
+ * longer ahead: fewer and larger batches wake the workers less often. */
 static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
 {
     uint64_t size = s->view->layout.size, at = get(&s->ahead);
     if (at < from || at > from + window + SKIP_MAX)
         at = round_up(from, CHUNK); /* the reader began, or went elsewhere */
-    else if (at - from > (s->handle->store ? window - CHUNK : window / 2))
+    else if (at - from > window / 2)
         return;
     uint64_t limit = from + min_u64(window + SKIP_MAX, size - from);
     for (uint64_t asked = min_u64(at - from, window); asked < window && at < limit; asked += CHUNK) {
@@ -181,12 +159,10 @@ static void read_ahead(struct stream *s, uint64_t from, uint64_t window)
     set(&s->ahead, at);
 }
 
-/* Is `off` where a reader in sequence would go on: at once, behind what was stored for him, or behind the
- * zeros that he passed over? */
+/* Is `off` where a reader in sequence would go on: at once, or behind the zeros that he passed over? */
 static bool goes_on(const struct stream *s, uint64_t next, uint64_t off)
 {
-    uint64_t stored = s->handle->store ? UNIT : 0;
-    if (off <= next + NEAR + stored && next <= off + NEAR)
+    if (off <= next + NEAR && next <= off + NEAR)
         return true;
     return off > next && off - next <= SKIP_MAX && view_skip_zeros(s->view, next, off) / CHUNK >= off / CHUNK;
 }

@@ -21,9 +21,8 @@ struct stream {
     struct view *view;
     struct cache *cache;
     struct pool *pool;
-    struct handle *handle; /* the open file, for its `store` */
-    pthread_mutex_t lock;  /* protects `users` */
-    unsigned users;        /* the open file, answers that are being sent, read-ahead under way or queued */
+    pthread_mutex_t lock; /* protects `users` */
+    unsigned users;       /* the open file, answers that are being sent, read-ahead under way or queued */
     void (*idle)(struct stream *s);
     _Atomic bool closing; /* read-ahead needn't do anything any more */
     /* Hints only, so that threads may overwrite each other's: a wrong one costs time, never bytes. */
@@ -33,9 +32,8 @@ struct stream {
         window; /* bytes of read-ahead: doubles while the reader stays in sequence; 0: not in one */
 };
 
-/* `handle` and `view` are used until stream_done() calls `idle`; `cache` and `pool` outlive that. */
-void stream_init(struct stream *s, struct handle *handle, struct view *view, struct cache *cache,
-                 struct pool *pool);
+/* `view` is used until stream_done() calls `idle`; `cache` and `pool` outlive that. */
+void stream_init(struct stream *s, struct view *view, struct cache *cache, struct pool *pool);
 /* The file was closed. `idle` is called once, now or when the last read-ahead is through, from any thread:
  * the stream is no more. Never waits: a worker may be waiting for the kernel, and the kernel for whoever
  * calls. */

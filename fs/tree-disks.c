@@ -226,7 +226,7 @@ static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle 
         return -ENOENT;
     }
     h->state = s;
-    stream_init(&h->stream, &h->handle, h->view, f->cache, f->pool);
+    stream_init(&h->stream, h->view, f->cache, f->pool);
     h->ferry = f;
     h->handle.direct = !f->options->cached;
     /* Inflating keeps all cores busy as it is: there, the page cache's copy is only one more. */

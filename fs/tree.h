@@ -17,7 +17,6 @@
 
 struct ferry;
 struct node;
-struct session;
 struct tree_ops;
 
 /* What a node stands for. Equal ids are the same node; what a, b, c mean is the affair of ops. */
@@ -35,11 +34,6 @@ struct handle {
     bool direct;     /* set by open: by direct I/O, past the page cache */
     bool either;     /* set by open: with `direct`, the page cache would do too: session.c chooses */
     bool keep_cache; /* set by open: pages of an earlier open are still right */
-    /* Set by session.c for a file that is read through the page cache: puts bytes there that nobody asked for
-     * yet. Not to be called by who answers a request of this file: the kernel may hold the pages for it. */
-    void (*store)(struct handle *h, uint64_t off, const void *buf, size_t len);
-    struct session *session;
-    uint64_t ino;
     struct handle *next, **link; /* session.c's list of open files */
 };
 

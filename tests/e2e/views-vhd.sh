@@ -104,6 +104,25 @@ for extra in 1 7 40 2047; do
     check "in nothing else does it differ ($extra)" same <(tail -c +1025 gpt.raw | head -c $((50 * mib + extra * 512 - 1024 - 34 * 512))) \
         <(tail -c +1025 fixed.vhd | head -c $((50 * mib + extra * 512 - 1024 - 34 * 512)))
 done
+# odd: a partition behind what the header calls usable, where the backup would go; with checksums that are right
+cat >stretch.py <<'PY'
+import struct, sys, zlib
+with open(sys.argv[1], "r+b") as f:
+    d = bytearray(f.read())
+    sectors = len(d) // 512
+    struct.pack_into("<Q", d, 1024 + 128 + 40, sectors - 2)
+    d[(sectors - 30) * 512:(sectors - 1) * 512] = b"P" * (29 * 512)
+    struct.pack_into("<I", d, 512 + 88, zlib.crc32(d[1024:1024 + 16384]))
+    struct.pack_into("<I", d, 512 + 16, 0)
+    struct.pack_into("<I", d, 512 + 16, zlib.crc32(d[512:512 + 92]))
+    f.seek(0)
+    f.write(d)
+PY
+cp gpt.raw odd.raw
+python3 stretch.py odd.raw
+mount_ok -o format=raw odd.raw
+check "a partition behind the usable end is left as it is" same <(head -c "$(stat -c %s odd.raw)" "$disk/disk-fixed.vhd") odd.raw
+unmount
 # damaged: left alone
 printf X | dd of=gpt.raw bs=1 seek=530 conv=notrunc status=none
 mount_ok -o format=raw gpt.raw

@@ -91,6 +91,29 @@ void disk_prefetch(struct disk *d, uint64_t off, uint64_t len)
         d->ops->prefetch(d, off, min_u64(len, d->size - off));
 }
 
+int disk_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    if (!d->ops->pwrite)
+        return -EROFS;
+    if (!range_inside(off, len, d->size))
+        return -EINVAL;
+    return len ? d->ops->pwrite(d, buf, len, off) : 0;
+}
+
+int disk_discard(struct disk *d, uint64_t off, uint64_t len)
+{
+    if (!d->ops->pwrite)
+        return -EROFS;
+    if (!range_inside(off, len, d->size))
+        return -EINVAL;
+    return len && d->ops->discard ? d->ops->discard(d, off, len) : 0;
+}
+
+bool disk_writable(const struct disk *d)
+{
+    return d->ops->writable ? d->ops->writable(d) : d->ops->pwrite != NULL;
+}
+
 void disk_close(struct disk *d)
 {
     if (d)
@@ -135,6 +158,21 @@ static void slice_prefetch(struct disk *d, uint64_t off, uint64_t len)
     disk_prefetch(slice_of(d)->under, slice_of(d)->off + off, len);
 }
 
+static int slice_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    return slice_error(disk_pwrite(slice_of(d)->under, buf, len, slice_of(d)->off + off));
+}
+
+static int slice_discard(struct disk *d, uint64_t off, uint64_t len)
+{
+    return slice_error(disk_discard(slice_of(d)->under, slice_of(d)->off + off, len));
+}
+
+static bool slice_writable(const struct disk *d)
+{
+    return disk_writable(((const struct disk_slice *)(const void *)d)->under);
+}
+
 static void slice_close(struct disk *d)
 {
     free(d);
@@ -146,6 +184,9 @@ static const struct disk_ops slice_ops = {
     .map = slice_map,
     .find = slice_find,
     .prefetch = slice_prefetch,
+    .pwrite = slice_pwrite,
+    .discard = slice_discard,
+    .writable = slice_writable,
     .close = slice_close,
 };
 

@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "extent.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,14 @@ struct disk_ops {
     int (*find)(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
     /* Hint that the range is read soon: start whatever helps, never wait. May be NULL. */
     void (*prefetch)(struct disk *d, uint64_t off, uint64_t len);
+    /* Writing: only overlays, and what lies over them (windows, logical volumes), have these; NULL: -EROFS.
+     * The range lies in the disk. All of it or -errno; a failed write leaves the old bytes or the new ones in
+     * each cluster. Safe from any thread, beside reads too: a read sees each cluster before or after. */
+    int (*pwrite)(struct disk *d, const void *buf, size_t len, uint64_t off);
+    /* The range reads as zeros from now on, or as it was (its bytes are of no use to anyone). */
+    int (*discard)(struct disk *d, uint64_t off, uint64_t len);
+    /* Of what lies over another disk: can that be written? NULL: with a pwrite it can. */
+    bool (*writable)(const struct disk *d);
     /* Frees everything, children too. Nothing is under way. */
     void (*close)(struct disk *d);
 };
@@ -57,6 +66,10 @@ enum { DISK_JOIN_MAX = 1 << 18, DISK_WALK_MAX = 1 << 24 };
  * most DISK_JOIN_MAX of them. */
 int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *ret);
 void disk_prefetch(struct disk *d, uint64_t off, uint64_t len);
+/* -EROFS where it can't be written, -EINVAL when the range isn't in the disk. */
+int disk_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off);
+int disk_discard(struct disk *d, uint64_t off, uint64_t len);
+bool disk_writable(const struct disk *d);
 void disk_close(struct disk *d);
 DEFINE_CLEANUP(struct disk *, disk_close)
 

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_OVERLAY_H
+#define FERRYFS_OVERLAY_H
+/* The copy-on-write overlay of a VM: one standard qcow2 for each disk, written by shadow paging, so that any
+ * set of writes over all disks becomes durable in one step.
+ *
+ * Between commits nothing that the last commit reaches is overwritten: a write goes to a new cluster, with
+ * the rest of the old one copied; changed L2 tables and the L1 wait in memory, or spill to clusters that
+ * nothing refers to yet, so that a transaction of any size fits bounded memory. overlay_commit() makes data,
+ * refcounts, new L2 tables and L1 durable, then moves the header; with several disks the rename of
+ * commit.json (generation, and each disk's L1) is the step, and a header that disagrees with it at the next
+ * open is moved to it. Clusters that the commit replaced become free after it. The qcow2 dirty bit stands
+ * while an overlay is open, so that a kill leaves nothing but leaked clusters, which the next open (or QEMU)
+ * repairs.
+ *
+ * Locking: reads and writes of the disks may run in parallel from any thread; overlay_commit needs that no
+ * write is under way (reads may be). */
+#include "disk.h"
+#include "fault.h"
+#include "image.h"
+
+#include <time.h>
+
+struct overlay;
+
+struct overlay_options {
+    const char *dir; /* where the overlay is kept; NULL: scratch, in unlinked files in $TMPDIR or /var/tmp */
+    bool rebind;     /* the source was copied or moved: bind to it anew if ids, size and samples agree */
+    const char *mountpoint; /* for the lock file, which names who has the overlay; absolute */
+    unsigned wait_seconds;  /* for a daemon that is unmounted and still finishing */
+};
+
+/* A disk of the VM. */
+struct overlay_source {
+    struct image *image; /* its disk is read for what the overlay hasn't; outlives the overlay */
+    const char *name; /* of the source as the user named it, absolute path of the host file that holds it */
+    /* How QEMU can open the source by itself: a backing file name (may be "json:{...}", for an image inside
+     * an OVA) and its format's name ("vmdk"). NULL: it can't, and the overlay's backing name is one that does
+     * not exist, so that QEMU refuses rather than reads zeros. */
+    const char *backing, *backing_format;
+};
+
+/* Opens or makes the overlay of these disks: 0; -EBUSY another daemon has it and is mounted (the fault names
+ * its mount point), -ESTALE it is bound to another source, or to another state of it (see rebind), -EUCLEAN
+ * damaged, -ENOSPC, -EACCES... Strings are copied. */
+int overlay_open(const struct overlay_options *o, const struct overlay_source *sources, size_t n,
+                 struct overlay **ret, struct fault *fault);
+/* The writable disk i: the source with the edits over it. Borrowed. Its map says DATA, ZERO or HOLE as the
+ * source's does, depth counted with the overlay as 0. A write that finds no room is -ENOSPC and changes
+ * nothing. */
+struct disk *overlay_disk(struct overlay *o, size_t i);
+/* Makes all writes so far durable, over all disks or none. An error leaves the last commit as what the next
+ * open finds, and the writes in place for another try. Nothing to do: 0 at once. */
+int overlay_commit(struct overlay *o, struct fault *fault);
+/* Are there writes that aren't committed? And how many bytes, roughly: for commits by amount. */
+bool overlay_is_dirty(const struct overlay *o);
+uint64_t overlay_uncommitted(const struct overlay *o);
+/* Counts commits that changed something, over the overlay's whole life; 0: nothing was ever written. */
+uint64_t overlay_generation(const struct overlay *o);
+/* When the last commit of the current generation was; the zero time for generation 0. */
+struct timespec overlay_time(const struct overlay *o);
+/* Small texts that are committed with the rest (lists of files to delete at the next mount, journals of
+ * prepare/): kept in commit.json under `key`. NULL or "" removes one. Copied. -EFBIG over 1 MiB in all. */
+int overlay_note_set(struct overlay *o, const char *key, const char *text);
+const char *overlay_note(const struct overlay *o, const char *key); /* NULL: none; valid until the next set */
+/* Says to a daemon that waits for the lock that this one is unmounted and about to finish. */
+void overlay_finishing(struct overlay *o);
+/* Without a commit: what isn't committed is lost. Clears the dirty bit, gives the lock free. */
+void overlay_close(struct overlay *o);
+#endif

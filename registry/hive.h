@@ -45,6 +45,7 @@ struct hive_files {
     struct hive_file *primary;
     struct hive_file *log, *log1, *log2; /* NULL: there is none */
 };
+void hive_files_close(struct hive_files *files);
 
 /* ---- the hive ---- */
 

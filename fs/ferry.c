@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ferry.h"
+#include "gate.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,12 @@ int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
     pthread_mutex_init(&f->guest_lock, NULL);
     pthread_mutex_init(&f->info_lock, NULL);
     pthread_mutex_init(&f->states_lock, NULL);
+    pthread_mutex_init(&f->committer_lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&f->committer_wake, &attr);
+    pthread_condattr_destroy(&attr);
     set_owner(f, o);
     unsigned threads = o->threads ? o->threads : default_threads();
     f->pool = pool_new(threads);
@@ -48,6 +55,8 @@ int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
         struct image_env env = { .cache = f->cache };
         r = vm_open(&vo, &env, &f->vm, fault);
     }
+    if (!r)
+        r = ferry_overlay_open(f, fault);
     if (!r && ferry_states_open(f) < 0)
         r = fault_in(fault, -ENOMEM, "", "out of memory");
     struct node_id root = { .ops = &root_ops };
@@ -65,14 +74,19 @@ void ferry_close(struct ferry *f)
 {
     if (!f)
         return;
+    ferry_edits_stop(f);
     digesters_free(f->digesters);
     pool_free(f->pool); /* before all that its jobs use */
     node_table_free(f->nodes);
     guest_free(f->guest);
     ferry_states_close(f);
+    overlay_close(f->overlay);
     vm_close(f->vm);
     cache_free(f->cache);
-    free(f->info.bytes);
+    gate_free(f->gate);
+    shared_text_unref(f->info);
+    pthread_mutex_destroy(&f->committer_lock);
+    pthread_cond_destroy(&f->committer_wake);
     pthread_mutex_destroy(&f->guest_lock);
     pthread_mutex_destroy(&f->info_lock);
     pthread_mutex_destroy(&f->states_lock);
@@ -90,9 +104,11 @@ struct guest *ferry_guest(struct ferry *f)
     if (!f->guest_scanned) {
         struct disk **disks = calloc(f->vm->n_disks ? f->vm->n_disks : 1, sizeof *disks);
         for (size_t i = 0; disks && i < f->vm->n_disks; i++)
-            disks[i] = f->vm->disks[i].image ? f->vm->disks[i].image->disk : NULL;
+            disks[i] = f->disks[i].disk;
+        struct guest_options o = { .writable = f->overlay != NULL,
+                                   .discard_hibernation = f->options->discard_hibernation };
         if (disks)
-            f->guest = guest_scan(disks, f->vm->n_disks, f->cache);
+            f->guest = guest_scan(disks, f->vm->n_disks, f->cache, &o);
         free(disks);
         f->guest_scanned = true;
     }

@@ -265,7 +265,7 @@ static json_t *warnings_json(const struct ferry *f, const struct guest *g)
 }
 
 /* Takes the object's text; frees it. */
-static int publish(json_t *o, struct text *ret)
+static int publish(json_t *o, struct shared_text **ret)
 {
     char *s = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
@@ -279,8 +279,21 @@ static int publish(json_t *o, struct text *ret)
     }
     line[n] = '\n';
     line[n + 1] = 0;
-    *ret = (struct text){ .bytes = line, .n = n + 1 };
+    struct shared_text *t = shared_text_new(line);
+    if (!t)
+        return -ENOMEM;
+    shared_text_unref(*ret);
+    *ret = t;
     return 0;
+}
+
+/* Makes a text anew when there is none, or commits came since. */
+static bool out_of_date(const struct ferry *f, const struct shared_text *t, uint64_t *generation)
+{
+    uint64_t now = f->overlay ? overlay_generation(f->overlay) : 0;
+    bool old = !t || *generation != now;
+    *generation = now;
+    return old;
 }
 
 static int make_info(struct ferry *f)
@@ -309,12 +322,13 @@ static int make_info(struct ferry *f)
     return publish(o, &f->info);
 }
 
-int ferry_info(struct ferry *f, const struct text **ret)
+int ferry_info(struct ferry *f, struct shared_text **ret)
 {
     pthread_mutex_lock(&f->info_lock);
-    int r = f->info.bytes ? 0 : make_info(f);
+    int r = out_of_date(f, f->info, &f->info_generation) ? make_info(f) : 0;
+    if (!r)
+        *ret = shared_text_ref(f->info);
     pthread_mutex_unlock(&f->info_lock);
-    *ret = &f->info;
     return r;
 }
 
@@ -340,12 +354,13 @@ static json_t *view_json(const struct view_format *format, const struct view *vi
 static void set_views(json_t *o, struct ferry *f, struct ferry_state *s)
 {
     json_t *views = json_array();
-    ferry_views_get(f, s);
-    for (size_t k = 0; k < f->n_views; k++)
-        json_array_append_new(views, view_json(view_formats[k], s->views[k], &s->why[k]));
-    if (s->views[0])
-        set_number(o, "allocated", s->views[0]->allocated);
-    ferry_views_put(f, s);
+    struct view_set *vs = ferry_views_get(f, s);
+    for (size_t k = 0; vs && k < f->n_views; k++)
+        json_array_append_new(views, view_json(view_formats[k], vs->views[k], &vs->why[k]));
+    if (vs && vs->views[0])
+        set_number(o, "allocated", vs->views[0]->allocated);
+    if (vs)
+        ferry_views_put(f, s, vs);
     set(o, "views", views);
 }
 
@@ -422,12 +437,13 @@ static int make_state_info(struct ferry *f, struct ferry_state *s)
     return publish(o, &s->info);
 }
 
-int ferry_state_info(struct ferry *f, struct ferry_state *s, const struct text **ret)
+int ferry_state_info(struct ferry *f, struct ferry_state *s, struct shared_text **ret)
 {
     pthread_mutex_lock(&s->info_lock);
-    int r = s->info.bytes ? 0 : make_state_info(f, s);
+    int r = out_of_date(f, s->info, &s->info_generation) ? make_state_info(f, s) : 0;
+    if (!r)
+        *ret = shared_text_ref(s->info);
     pthread_mutex_unlock(&s->info_lock);
-    *ret = &s->info;
     return r;
 }
 
@@ -435,28 +451,30 @@ int ferry_state_info(struct ferry *f, struct ferry_state *s, const struct text *
 
 struct info_handle {
     struct handle handle;
-    const struct text *text;
+    struct shared_text *text;
 };
 
 static int info_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     (void)n;
-    const struct text *t;
+    struct shared_text *t;
     int r = ferry_info(f, &t);
     if (r < 0)
         return r;
     tree_fill_attr(f, S_IFREG | 0444, tree_ino(6, 0, 0), ret);
-    ret->st_size = (off_t)t->n;
-    ret->st_blocks = (blkcnt_t)(t->n + 511) / 512;
+    ret->st_size = (off_t)t->text.n;
+    ret->st_blocks = (blkcnt_t)(t->text.n + 511) / 512;
+    shared_text_unref(t);
     return 0;
 }
 
-static int info_open(struct ferry *f, const struct node *n, struct handle **ret)
+static int info_open(struct ferry *f, const struct node *n, int flags, struct handle **ret)
 {
+    (void)flags;
     struct info_handle *h = calloc(1, sizeof *h);
     if (!h)
         return -ENOMEM;
-    h->handle = (struct handle){ .ops = n->id.ops, .keep_cache = true };
+    h->handle = (struct handle){ .ops = n->id.ops, .keep_cache = !f->overlay };
     int r = ferry_info(f, &h->text);
     if (r < 0)
         free(h);
@@ -468,17 +486,19 @@ static int info_open(struct ferry *f, const struct node *n, struct handle **ret)
 static int info_read(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len)
 {
     (void)f;
-    return text_read(((struct info_handle *)(void *)h)->text, buf, len, off, ret_len);
+    return text_read(&((struct info_handle *)(void *)h)->text->text, buf, len, off, ret_len);
 }
 
 static void info_release(struct ferry *f, struct handle *h)
 {
     (void)f;
+    shared_text_unref(((struct info_handle *)(void *)h)->text);
     free(h);
 }
 
 static const struct tree_ops info_ops = {
     .name = "info",
+    .fresh = true,
     .getattr = info_getattr,
     .open = info_open,
     .read = info_read,

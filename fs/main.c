@@ -221,7 +221,7 @@ static int command_info(const struct options *o)
 {
     struct ferry *f = NULL;
     struct fault fault = { 0 };
-    const struct text *t = NULL;
+    struct shared_text *t = NULL;
     int r = ferry_open(o, &f, &fault);
     if (r < 0) {
         complain(&fault);
@@ -230,7 +230,9 @@ static int command_info(const struct options *o)
     print_bad_disks(f->vm);
     r = ferry_info(f, &t);
     if (!r)
-        fwrite(t->bytes, 1, t->n, stdout);
+        fwrite(t->text.bytes, 1, t->text.n, stdout);
+    if (!r)
+        shared_text_unref(t);
     ferry_close(f);
     if (r < 0 || fflush(stdout)) {
         fprintf(stderr, "ferryfs: info.json can't be written: %s\n", strerror(r ? -r : errno));

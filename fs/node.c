@@ -10,6 +10,7 @@ struct node_table {
     size_t n_buckets; /* a power of two */
     size_t n;
     struct node root;
+    pthread_rwlock_t parents; /* every node's parent; taken before `lock` */
 };
 
 static uint64_t id_hash(const struct node_id *id)
@@ -38,6 +39,7 @@ struct node_table *node_table_new(const struct node_id *root)
         return NULL;
     }
     pthread_mutex_init(&t->lock, NULL);
+    pthread_rwlock_init(&t->parents, NULL);
     t->root = (struct node){ .id = *root, .lookups = 1 };
     return t;
 }
@@ -52,6 +54,7 @@ void node_table_free(struct node_table *t)
             free(n);
         }
     pthread_mutex_destroy(&t->lock);
+    pthread_rwlock_destroy(&t->parents);
     free(t->bucket);
     free(t);
 }
@@ -80,13 +83,49 @@ static void grow_locked(struct node_table *t)
     t->n_buckets = n;
 }
 
+static struct node *find_locked(const struct node_table *t, const struct node_id *id, uint64_t hash)
+{
+    struct node *n = t->bucket[hash & (t->n_buckets - 1)];
+    while (n && !id_equal(&n->id, id))
+        n = n->chain;
+    return n;
+}
+
+static void forget_locked(struct node_table *t, struct node *n, uint64_t lookups);
+
+void node_moved(struct node_table *t, const struct node_id *id, struct node *parent)
+{
+    pthread_rwlock_wrlock(&t->parents);
+    pthread_mutex_lock(&t->lock);
+    struct node *n = find_locked(t, id, id_hash(id));
+    if (n && n->parent) {
+        n->moved = !parent;
+        if (parent && parent != n->parent) {
+            struct node *old = n->parent;
+            parent->lookups++;
+            n->parent = parent;
+            forget_locked(t, old, 1);
+        }
+    }
+    pthread_mutex_unlock(&t->lock);
+    pthread_rwlock_unlock(&t->parents);
+}
+
+void node_parents_lock(struct node_table *t)
+{
+    pthread_rwlock_rdlock(&t->parents);
+}
+
+void node_parents_unlock(struct node_table *t)
+{
+    pthread_rwlock_unlock(&t->parents);
+}
+
 struct node *node_get(struct node_table *t, const struct node_id *id, struct node *parent, bool keep_parent)
 {
     uint64_t hash = id_hash(id);
     pthread_mutex_lock(&t->lock);
-    struct node *n = t->bucket[hash & (t->n_buckets - 1)];
-    while (n && !id_equal(&n->id, id))
-        n = n->chain;
+    struct node *n = find_locked(t, id, hash);
     if (!n && (n = malloc(sizeof *n))) {
         *n = (struct node){ .id = *id };
         if (keep_parent) {
@@ -99,15 +138,17 @@ struct node *node_get(struct node_table *t, const struct node_id *id, struct nod
         n->chain = *b;
         *b = n;
     }
+    bool moved = n && n->moved;
     if (n)
         n->lookups++;
     pthread_mutex_unlock(&t->lock);
+    if (moved)
+        node_moved(t, id, parent);
     return n;
 }
 
-void node_forget(struct node_table *t, struct node *n, uint64_t lookups)
+static void forget_locked(struct node_table *t, struct node *n, uint64_t lookups)
 {
-    pthread_mutex_lock(&t->lock);
     while (n && n != &t->root) {
         n->lookups -= lookups < n->lookups ? lookups : n->lookups;
         if (n->lookups)
@@ -122,5 +163,11 @@ void node_forget(struct node_table *t, struct node *n, uint64_t lookups)
         n = parent; /* one child less */
         lookups = 1;
     }
+}
+
+void node_forget(struct node_table *t, struct node *n, uint64_t lookups)
+{
+    pthread_mutex_lock(&t->lock);
+    forget_locked(t, n, lookups);
     pthread_mutex_unlock(&t->lock);
 }

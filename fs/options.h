@@ -23,6 +23,8 @@ struct options {
     unsigned threads; /* 0: cores, at most 8 */
     unsigned os;
     bool cached, allow_other;
+    char *overlay; /* owned, or NULL */
+    bool scratch, rebind, discard_hibernation, accept_dirty_hive;
     long uid, gid, umask; /* -1: not given */
 };
 

@@ -2,18 +2,19 @@
 /* libfuse's low-level API on one side, the trees' tables on the other; nothing else lives here.
  *
  * The source never changes while it is mounted, so entries, attributes and pages may stay in the kernel's
- * cache for as long as it likes. Data is answered from a buffer of the thread's own, by one writev: splicing
- * was measured to cost twice as much. */
+ * cache for as long as it likes; with an overlay only those that nothing but the kernel's own requests
+ * change. Data is answered from a buffer of the thread's own, by one writev: splicing was measured to cost
+ * twice as much. */
 #define FUSE_USE_VERSION 312
 #include "session.h"
 
 #include "../formats/cleanup.h"
 #include "direct-mmap.h"
 #include "reader.h"
+#include "session-ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fuse_lowlevel.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -37,12 +38,12 @@ struct session {
     pthread_mutex_t handles_lock; /* protects the list; no other lock is taken under it */
 };
 
-static struct ferry *ferry_of(fuse_req_t req)
+struct ferry *session_ferry(fuse_req_t req)
 {
     return ((struct session *)fuse_req_userdata(req))->ferry;
 }
 
-static struct node *node_of(struct ferry *f, fuse_ino_t ino)
+struct node *session_node(struct ferry *f, fuse_ino_t ino)
 {
     return ino == FUSE_ROOT_ID ? node_root(f->nodes) : (struct node *)(uintptr_t)ino;
 }
@@ -65,7 +66,7 @@ static int fuse_error(int r)
     }
 }
 
-static void reply_error(fuse_req_t req, int r)
+void session_error(fuse_req_t req, int r)
 {
     fuse_reply_err(req, fuse_error(r));
 }
@@ -78,6 +79,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
     conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO);
+    /* setuid bits are the guest's affair: the kernel asks for their removal by setattr */
+    conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
     conn->max_read = MAX_READ;
     conn->max_readahead = MAX_READ;
     conn->max_background = 64;
@@ -87,15 +90,19 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 /* ---- entries ---- */
 
-/* Fills an entry and counts the look-up; the reply that fails must forget it again. */
-static int make_entry(struct ferry *f, struct node *dir, const struct node_id *id,
-                      struct fuse_entry_param *ret)
+double session_timeout(const struct ferry *f, const struct tree_ops *ops)
+{
+    return f->overlay && ops->fresh ? 0 : FOREVER;
+}
+
+int session_entry(struct ferry *f, struct node *dir, const struct node_id *id, struct fuse_entry_param *ret)
 {
     struct node *n = node_get(f->nodes, id, dir, id->ops->keep_parent);
     if (!n)
         return -ENOMEM;
+    double timeout = session_timeout(f, id->ops);
     *ret =
-        (struct fuse_entry_param){ .ino = ino_of(f, n), .attr_timeout = FOREVER, .entry_timeout = FOREVER };
+        (struct fuse_entry_param){ .ino = ino_of(f, n), .attr_timeout = timeout, .entry_timeout = timeout };
     /* A damaged file system can have one directory in two places. The kernel would move it between them, and
      * links that are right in the one place would lead out of the tree in the other. */
     int r = id->ops->keep_parent && n->parent != dir ? -EUCLEAN : id->ops->getattr(f, n, &ret->attr);
@@ -106,8 +113,8 @@ static int make_entry(struct ferry *f, struct node *dir, const struct node_id *i
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct ferry *f = ferry_of(req);
-    struct node *dir = node_of(f, parent);
+    struct ferry *f = session_ferry(req);
+    struct node *dir = session_node(f, parent);
     struct node_id id;
     struct fuse_entry_param e;
     if (!dir->id.ops->lookup) {
@@ -115,50 +122,54 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         return;
     }
     int r = dir->id.ops->lookup(f, dir, name, &id);
+    if (!r && id.ops->frozen)
+        r = ferry_commit(f); /* the answer has the attributes */
     if (!r)
-        r = make_entry(f, dir, &id, &e);
+        r = session_entry(f, dir, &id, &e);
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else if (fuse_reply_entry(req, &e) < 0)
-        node_forget(f->nodes, node_of(f, e.ino), 1);
+        node_forget(f->nodes, session_node(f, e.ino), 1);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
-    struct ferry *f = ferry_of(req);
-    node_forget(f->nodes, node_of(f, ino), n);
+    struct ferry *f = session_ferry(req);
+    node_forget(f->nodes, session_node(f, ino), n);
     fuse_reply_none(req);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-    struct ferry *f = ferry_of(req);
+    struct ferry *f = session_ferry(req);
     for (size_t i = 0; i < count; i++)
-        node_forget(f->nodes, node_of(f, forgets[i].ino), forgets[i].nlookup);
+        node_forget(f->nodes, session_node(f, forgets[i].ino), forgets[i].nlookup);
     fuse_reply_none(req);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)fi;
-    struct ferry *f = ferry_of(req);
-    struct node *n = node_of(f, ino);
+    struct ferry *f = session_ferry(req);
+    struct node *n = session_node(f, ino);
     struct stat st;
-    int r = n->id.ops->getattr(f, n, &st);
+    int r = n->id.ops->frozen ? ferry_commit(f) : 0;
+    if (!r)
+        r = n->id.ops->getattr(f, n, &st);
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else
-        fuse_reply_attr(req, &st, FOREVER);
+        fuse_reply_attr(req, &st, session_timeout(f, n->id.ops));
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    struct ferry *f = ferry_of(req);
-    struct node *n = node_of(f, ino);
+    struct ferry *f = session_ferry(req);
+    struct node *n = session_node(f, ino);
     char target[4097];
     int r = n->id.ops->readlink ? n->id.ops->readlink(f, n, target, sizeof target) : -EINVAL;
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else
         fuse_reply_readlink(req, target);
 }
@@ -225,7 +236,7 @@ static bool put_plus(struct listing *l, const char *name, const struct node_id *
                      uint64_t next)
 {
     struct fuse_entry_param e = { 0 };
-    if (!id || make_entry(l->ferry, l->dir, id, &e) < 0) {
+    if (!id || session_entry(l->ferry, l->dir, id, &e) < 0) {
         e = (struct fuse_entry_param){ 0 };
         e.attr.st_mode = type;
         e.attr.st_ino = id ? tree_ino(16 + id->a, id->b, id->c) : 1;
@@ -233,7 +244,7 @@ static bool put_plus(struct listing *l, const char *name, const struct node_id *
     size_t n = fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used, name, &e, (off_t)next);
     if (n > l->size - l->used) {
         if (e.ino)
-            node_forget(l->ferry->nodes, node_of(l->ferry, e.ino), 1);
+            node_forget(l->ferry->nodes, session_node(l->ferry, e.ino), 1);
         return false;
     }
     l->used += n;
@@ -273,8 +284,8 @@ static int list(struct listing *l, uint64_t off)
 
 static void reply_list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
-    struct ferry *f = ferry_of(req);
-    struct listing l = { .req = req, .ferry = f, .dir = node_of(f, ino), .plus = plus, .size = size };
+    struct ferry *f = session_ferry(req);
+    struct listing l = { .req = req, .ferry = f, .dir = session_node(f, ino), .plus = plus, .size = size };
     if (!l.dir->id.ops->readdir || off < 0) {
         fuse_reply_err(req, ENOTDIR);
         return;
@@ -284,7 +295,7 @@ static void reply_list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, b
     l.buf = malloc(l.size);
     int r = l.buf ? list(&l, (uint64_t)off) : -ENOMEM;
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else
         fuse_reply_buf(req, l.buf, l.used);
     free(l.buf);
@@ -305,8 +316,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    fi->cache_readdir = 1;
-    fi->keep_cache = 1;
+    fi->cache_readdir = fi->keep_cache = !session_ferry(req)->overlay;
     fuse_reply_open(req, fi);
 }
 
@@ -335,15 +345,53 @@ static void close_handle(struct session *s, struct handle *h)
     if (h->next)
         h->next->link = h->link;
     pthread_mutex_unlock(&s->handles_lock);
+    session_let_go(s->ferry, h);
     h->ops->release(s->ferry, h);
 }
 
-static void reply_open(fuse_req_t req, struct fuse_file_info *fi, int r, struct handle *h)
+int session_open(struct ferry *f, struct node *n, int flags, struct handle **ret)
 {
-    if (r < 0) {
-        reply_error(req, r);
-        return;
+    uint64_t edits = 0;
+    bool freeze = f->overlay && n->id.ops->frozen;
+    int r = freeze ? ferry_freeze(f, &edits) : 0;
+    if (r < 0)
+        return r;
+    r = n->id.ops->open(f, n, flags, ret);
+    if (freeze && r < 0)
+        ferry_thaw(f);
+    if (freeze && !r) {
+        (*ret)->holds = true;
+        (*ret)->held_edits = edits;
     }
+    return r;
+}
+
+/* Several requests of one handle may come at once; `holds` changes hands atomically. */
+void session_let_go(struct ferry *f, struct handle *h)
+{
+    bool held = true;
+    if (atomic_compare_exchange_strong(&h->holds, &held, false))
+        ferry_thaw(f);
+}
+
+int session_hold_again(struct ferry *f, struct handle *h)
+{
+    uint64_t edits;
+    if (!f->overlay || !h->ops->frozen || h->holds)
+        return 0;
+    int r = ferry_freeze(f, &edits);
+    if (r < 0)
+        return r;
+    bool held = false;
+    if (edits != h->held_edits)
+        r = -ESTALE;
+    if (r < 0 || !atomic_compare_exchange_strong(&h->holds, &held, true))
+        ferry_thaw(f);
+    return r;
+}
+
+static void fill_open(fuse_req_t req, struct fuse_file_info *fi, struct handle *h)
+{
     struct session *s = fuse_req_userdata(req);
     fi->fh = (uint64_t)(uintptr_t)h;
     if (h->direct && h->either && reader_skips_holes(fuse_req_ctx(req)->pid))
@@ -351,8 +399,29 @@ static void reply_open(fuse_req_t req, struct fuse_file_info *fi, int r, struct 
     fi->direct_io = h->direct;
     fi->keep_cache = h->keep_cache;
     add_handle(s, h);
+}
+
+static void reply_open(fuse_req_t req, struct fuse_file_info *fi, int r, struct handle *h)
+{
+    if (r < 0) {
+        session_error(req, r);
+        return;
+    }
+    struct session *s = fuse_req_userdata(req);
+    fill_open(req, fi, h);
     if (fuse_reply_open(req, fi) < 0)
         close_handle(s, h);
+}
+
+void session_reply_create(fuse_req_t req, struct fuse_entry_param *e, struct fuse_file_info *fi,
+                          struct handle *h)
+{
+    struct session *s = fuse_req_userdata(req);
+    fill_open(req, fi, h);
+    if (fuse_reply_create(req, e, fi) < 0) {
+        close_handle(s, h);
+        node_forget(s->ferry->nodes, session_node(s->ferry, e->ino), 1);
+    }
 }
 
 struct later_open {
@@ -381,15 +450,15 @@ static void open_later(fuse_req_t req, struct node *n, struct fuse_file_info *fi
         return;
     }
     *o = (struct later_open){ { later_done, later_given_up }, req, *fi };
-    n->id.ops->open_later(ferry_of(req), n, &o->later);
+    n->id.ops->open_later(session_ferry(req), n, &o->later);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct ferry *f = ferry_of(req);
-    struct node *n = node_of(f, ino);
+    struct ferry *f = session_ferry(req);
+    struct node *n = session_node(f, ino);
     struct handle *h = NULL;
-    if ((fi->flags & O_ACCMODE) != O_RDONLY) {
+    if (((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) && !(f->overlay && n->id.ops->write)) {
         fuse_reply_err(req, EROFS);
         return;
     }
@@ -397,7 +466,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         open_later(req, n, fi);
         return;
     }
-    int r = n->id.ops->open ? n->id.ops->open(f, n, &h) : -ENXIO;
+    int r = n->id.ops->open ? session_open(f, n, fi->flags, &h) : -ENXIO;
     reply_open(req, fi, r, h);
 }
 
@@ -424,16 +493,21 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
     struct handle *h = handle_of(fi);
     struct loan loan;
     size_t n = size < MAX_READ ? size : MAX_READ;
-    if (h->ops->lend && h->ops->lend(ferry_of(req), h, n, (uint64_t)off, &loan)) {
+    int r = session_hold_again(session_ferry(req), h);
+    if (r < 0) {
+        session_error(req, r);
+        return;
+    }
+    if (h->ops->lend && h->ops->lend(session_ferry(req), h, n, (uint64_t)off, &loan)) {
         fuse_reply_iov(req, loan.part, (int)loan.n);
         if (loan.done)
             loan.done(&loan);
         return;
     }
     char *buf = read_buffer_get();
-    int r = buf ? h->ops->read(ferry_of(req), h, buf, n, (uint64_t)off, &n) : -ENOMEM;
+    r = buf ? h->ops->read(session_ferry(req), h, buf, n, (uint64_t)off, &n) : -ENOMEM;
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else
         fuse_reply_buf(req, buf, n);
 }
@@ -445,9 +519,9 @@ enum {
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
-    struct ferry *f = ferry_of(req);
+    struct ferry *f = session_ferry(req);
     struct handle *h = handle_of(fi);
-    struct node *n = node_of(f, ino);
+    struct node *n = session_node(f, ino);
     struct stat st;
     int r = n->id.ops->getattr(f, n, &st);
     if (!r && (off < 0 || off >= st.st_size))
@@ -474,7 +548,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
         r = want == EXTENT_DATA ? -ENXIO : 0;
     }
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else
         fuse_reply_lseek(req, (off_t)at);
 }
@@ -484,7 +558,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 static void reply_xattr(fuse_req_t req, int r, const char *buf, size_t size, size_t n)
 {
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else if (!size)
         fuse_reply_xattr(req, n);
     else
@@ -493,8 +567,8 @@ static void reply_xattr(fuse_req_t req, int r, const char *buf, size_t size, siz
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    struct ferry *f = ferry_of(req);
-    struct node *n = node_of(f, ino);
+    struct ferry *f = session_ferry(req);
+    struct node *n = session_node(f, ino);
     size_t len = 0;
     _cleanup_free_ char *buf = size ? malloc(size) : NULL;
     int r = size && !buf ? -ENOMEM : -ENODATA;
@@ -505,8 +579,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    struct ferry *f = ferry_of(req);
-    struct node *n = node_of(f, ino);
+    struct ferry *f = session_ferry(req);
+    struct node *n = session_node(f, ino);
     size_t len = 0;
     _cleanup_free_ char *buf = size ? malloc(size) : NULL;
     int r = size && !buf ? -ENOMEM : 0;
@@ -517,8 +591,8 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    struct ferry *f = ferry_of(req);
-    struct node *n = node_of(f, ino);
+    struct ferry *f = session_ferry(req);
+    struct node *n = session_node(f, ino);
     struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_MAX };
     int r = 0;
     if (n->id.ops->statfs)
@@ -527,7 +601,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
         for (size_t i = 0; i < f->vm->n_disks; i++)
             st.f_blocks += f->vm->disks[i].image ? f->vm->disks[i].image->disk->size / 4096 : 0;
     if (r < 0)
-        reply_error(req, r);
+        session_error(req, r);
     else
         fuse_reply_statfs(req, &st);
 }
@@ -549,6 +623,22 @@ static const struct fuse_lowlevel_ops session_ops = {
     .getxattr = op_getxattr,
     .listxattr = op_listxattr,
     .statfs = op_statfs,
+    .mknod = session_mknod,
+    .mkdir = session_mkdir,
+    .symlink = session_symlink,
+    .create = session_create,
+    .link = session_link,
+    .unlink = session_unlink,
+    .rmdir = session_rmdir,
+    .rename = session_rename,
+    .setattr = session_setattr,
+    .setxattr = session_setxattr,
+    .removexattr = session_removexattr,
+    .write = session_write,
+    .fallocate = session_fallocate,
+    .flush = session_flush,
+    .fsync = session_fsync,
+    .fsyncdir = session_fsyncdir,
 };
 
 /* ---- mounting ---- */
@@ -660,8 +750,9 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret,
     fuse_set_log_func(take_fuse_log);
     pthread_mutex_init(&s->handles_lock, NULL);
     escape(o->sources[0], source, sizeof source);
-    snprintf(words, sizeof words, "ro,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s", MAX_READ,
-             o->allow_other ? ",allow_other,default_permissions" : "", source);
+    snprintf(words, sizeof words, "%s,nosuid,nodev,noatime,subtype=ferryfs,max_read=%d%s,fsname=%s",
+             f->overlay ? "rw" : "ro", MAX_READ, o->allow_other ? ",allow_other,default_permissions" : "",
+             source);
     char *argv[] = { "ferryfs", "-o", words, o->debug ? "-d" : NULL, NULL };
     struct fuse_args args = FUSE_ARGS_INIT(o->debug ? 4 : 3, argv);
     s->fuse = fuse_session_new(&args, &session_ops, sizeof session_ops, s);
@@ -692,6 +783,8 @@ static int session_loop(struct session *s)
     if (o->single_threaded)
         return fuse_session_loop(s->fuse);
     unsigned threads = o->threads ? o->threads + 2 : 10;
+    if (s->ferry->overlay) /* writers that wait for a view to be closed mustn't keep its reader waiting */
+        threads += 24;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 12)
     struct fuse_loop_config *config = fuse_loop_cfg_create();
     if (!config)

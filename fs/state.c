@@ -50,6 +50,7 @@ static int open_disk(struct ferry *f, size_t i)
     init_state(&d->current, i, 0);
     d->current.opened = true;
     d->current.image = image;
+    d->disk = !image ? NULL : f->overlay ? overlay_disk(f->overlay, i) : image->disk;
     if (later(f->vm->disks[i].mtime, f->mtime))
         f->mtime = f->vm->disks[i].mtime;
     size_t n = image ? image->layers[0].n_snapshots : 0;
@@ -76,23 +77,20 @@ int ferry_states_open(struct ferry *f)
     return r;
 }
 
-static void drop_views(struct ferry_state *s)
+static void free_set(struct view_set *set)
 {
-    for (size_t i = 0; i < MAX_VIEWS; i++) {
-        view_close(s->views[i]);
-        s->views[i] = NULL;
-        s->why[i] = (struct fault){ 0 };
-    }
-    s->made = false;
+    for (size_t i = 0; set && i < MAX_VIEWS; i++)
+        view_close(set->views[i]);
+    free(set);
 }
 
 static void close_state(struct ferry_state *s)
 {
-    drop_views(s);
+    free_set(s->set);
     if (s->snapshot)
         image_close(s->image);
     free(s->image_why);
-    free(s->info.bytes);
+    shared_text_unref(s->info);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->info_lock);
 }
@@ -139,58 +137,109 @@ struct ferry_state *ferry_state(struct ferry *f, size_t disk, size_t snapshot)
 
 /* ---- views ---- */
 
-static void make_views(struct ferry *f, struct ferry_state *s)
+struct disk *ferry_state_disk(const struct ferry *f, const struct ferry_state *s)
+{
+    return s->snapshot ? s->image->disk : f->disks[s->disk].disk;
+}
+
+static uint64_t generation_of(const struct ferry *f, const struct ferry_state *s)
+{
+    return f->overlay && !s->snapshot ? overlay_generation(f->overlay) : 0;
+}
+
+struct timespec ferry_mtime(const struct ferry *f, size_t disk, size_t snapshot)
+{
+    bool edited = f->overlay && !snapshot && overlay_generation(f->overlay);
+    return edited ? overlay_time(f->overlay) : f->vm->disks[disk].mtime;
+}
+
+static struct view_set *make_views(struct ferry *f, const struct ferry_state *s)
 {
     const struct image *image = s->image;
-    struct view_source src = { .disk = image->disk, .sector_size = image_sector_size(image) };
+    struct view_source src = { .disk = ferry_state_disk(f, s), .sector_size = image_sector_size(image) };
+    struct view_set *set = calloc(1, sizeof *set);
+    if (!set)
+        return NULL;
+    set->generation = generation_of(f, s);
     view_identity(image, src.id);
     _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
     if (!view_survey(src.disk, &survey)) /* else view_open says why, for each view */
         src.survey = survey;
     for (size_t i = 0; i < f->n_views; i++) {
-        int r = view_open(view_formats[i], &src, &s->views[i], &s->why[i]);
+        int r = view_open(view_formats[i], &src, &set->views[i], &set->why[i]);
         if (r < 0) {
-            s->views[i] = NULL;
-            fault_in(&s->why[i], r, "", "%s", strerror(-r));
+            set->views[i] = NULL;
+            fault_in(&set->why[i], r, "", "%s", strerror(-r));
         }
     }
+    return set;
 }
 
-void ferry_views_get(struct ferry *f, struct ferry_state *s)
+/* Takes a reference of the newest set, if it is of the state as it now is. */
+static struct view_set *newest(struct ferry *f, struct ferry_state *s)
 {
     pthread_mutex_lock(&f->states_lock);
-    s->users++; /* from here on nobody drops them */
+    struct view_set *set = s->set && s->set->generation == generation_of(f, s) ? s->set : NULL;
+    if (set)
+        set->users++;
     pthread_mutex_unlock(&f->states_lock);
-    pthread_mutex_lock(&s->lock);
-    if (!s->made)
-        make_views(f, s);
-    s->made = true;
-    pthread_mutex_unlock(&s->lock);
+    return set;
 }
 
-/* Drops the views that were idle for longest, if too many are. */
-static void drop_idle_locked(struct ferry *f)
+/* Puts a new set (may be NULL) in the place of the old one, which its users keep as long as they like. */
+static void replace_set(struct ferry *f, struct ferry_state *s, struct view_set *set)
+{
+    pthread_mutex_lock(&f->states_lock);
+    struct view_set *old = s->set;
+    s->set = set;
+    if (set)
+        set->users = 2; /* the state's, and the caller's */
+    bool unused = old && !--old->users;
+    pthread_mutex_unlock(&f->states_lock);
+    if (unused)
+        free_set(old);
+}
+
+struct view_set *ferry_views_get(struct ferry *f, struct ferry_state *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct view_set *set = newest(f, s);
+    if (!set && (set = make_views(f, s)))
+        replace_set(f, s, set);
+    pthread_mutex_unlock(&s->lock);
+    return set;
+}
+
+/* Takes the views that were idle for longest, if too many are. */
+static struct view_set *take_idle_locked(struct ferry *f)
 {
     struct ferry_state *oldest = NULL;
     size_t idle = 0;
     for (size_t i = 0; i < f->vm->n_disks; i++)
         for (size_t k = 0; k < f->disks[i].n_snapshots; k++) {
             struct ferry_state *s = &f->disks[i].snapshots[k];
-            if (s->users || !s->made)
+            if (!s->set || s->set->users > 1)
                 continue;
             idle++;
             if (!oldest || s->used < oldest->used)
                 oldest = s;
         }
-    if (idle > IDLE_KEPT)
-        drop_views(oldest);
+    if (idle <= IDLE_KEPT)
+        return NULL;
+    struct view_set *set = oldest->set;
+    oldest->set = NULL;
+    return set;
 }
 
-void ferry_views_put(struct ferry *f, struct ferry_state *s)
+void ferry_views_put(struct ferry *f, struct ferry_state *s, struct view_set *set)
 {
+    struct view_set *unused = NULL;
     pthread_mutex_lock(&f->states_lock);
     s->used = ++f->states_clock;
-    if (!--s->users && s->snapshot)
-        drop_idle_locked(f);
+    if (!--set->users)
+        unused = set;
+    else if (set->users == 1 && s->snapshot)
+        unused = take_idle_locked(f);
     pthread_mutex_unlock(&f->states_lock);
+    free_set(unused);
 }

@@ -21,9 +21,10 @@ bool digest_lookup(struct ferry *f, uint64_t disk, uint64_t snapshot, const char
         if (strncmp(name, view_formats[i]->file_name, n) != 0 || strcmp(name + n, suffix) != 0 ||
             !(s = ferry_state(f, disk, snapshot)))
             continue;
-        ferry_views_get(f, s);
-        bool found = s->views[i];
-        ferry_views_put(f, s);
+        struct view_set *set = ferry_views_get(f, s);
+        bool found = set && set->views[i];
+        if (set)
+            ferry_views_put(f, s, set);
         *ret = (struct node_id){ .ops = &digest_ops, .a = disk, .b = i, .c = snapshot };
         return found;
     }
@@ -33,7 +34,7 @@ bool digest_lookup(struct ferry *f, uint64_t disk, uint64_t snapshot, const char
 static int digest_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     tree_fill_attr(f, S_IFREG | 0444, tree_ino(9, n->id.a, n->id.b | n->id.c << 16), ret);
-    ret->st_mtim = ret->st_ctim = f->vm->disks[n->id.a].mtime;
+    ret->st_mtim = ret->st_ctim = ferry_mtime(f, n->id.a, n->id.c);
     return 0;
 }
 
@@ -49,6 +50,7 @@ struct opening {
     struct tree_later *later;
     struct ferry *ferry;
     struct ferry_state *state;
+    struct view_set *set;
     size_t view;
 };
 
@@ -78,7 +80,9 @@ static void opening_done(struct digest_waiter *w, int r, const uint8_t sum[32])
 {
     struct opening *o = opening_of(w);
     struct handle *h = NULL;
-    ferry_views_put(o->ferry, o->state);
+    if (o->set)
+        ferry_views_put(o->ferry, o->state, o->set);
+    ferry_thaw(o->ferry);
     if (!r && !(h = make_handle(sum, view_formats[o->view]->file_name)))
         r = -ENOMEM;
     o->later->done(o->later, r, h);
@@ -104,9 +108,16 @@ static void digest_open(struct ferry *f, const struct node *n, struct tree_later
                            .ferry = f,
                            .state = s,
                            .view = n->id.b };
-    ferry_views_get(f, s);
-    if (s->views[o->view])
-        digest_ask(f->digesters, &s->digests[o->view], s->views[o->view], &o->waiter);
+    uint64_t edits;
+    int r = ferry_freeze(f, &edits); /* until the digest is there */
+    if (r < 0) {
+        l->done(l, r, NULL);
+        free(o);
+        return;
+    }
+    o->set = ferry_views_get(f, s);
+    if (o->set && o->set->views[o->view])
+        digest_ask(f->digesters, &o->set->digests[o->view], o->set->views[o->view], &o->waiter);
     else
         opening_done(&o->waiter, -ENOENT, NULL);
 }
@@ -126,6 +137,7 @@ static void digest_release(struct ferry *f, struct handle *h)
 
 static const struct tree_ops digest_ops = {
     .name = "digest",
+    .fresh = true,
     .getattr = digest_getattr,
     .open_later = digest_open,
     .read = digest_read,

@@ -86,7 +86,7 @@ static const char snapshots[] = "snapshots", name_xattr[] = "user.ferryfs.name";
 static int disk_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     tree_fill_attr(f, S_IFDIR | 0555, tree_ino(2, n->id.a, n->id.c), ret);
-    ret->st_mtim = ret->st_ctim = f->vm->disks[n->id.a].mtime;
+    ret->st_mtim = ret->st_ctim = ferry_mtime(f, n->id.a, n->id.c);
     return 0;
 }
 
@@ -103,9 +103,10 @@ static bool file_present(struct ferry *f, const struct node *dir, uint64_t what)
     if (what < FILE_VIEW)
         return true;
     struct ferry_state *s = state_of(f, dir);
-    ferry_views_get(f, s);
-    bool present = s->views[what - FILE_VIEW];
-    ferry_views_put(f, s);
+    struct view_set *set = ferry_views_get(f, s);
+    bool present = set && set->views[what - FILE_VIEW];
+    if (set)
+        ferry_views_put(f, s, set);
     return present;
 }
 
@@ -170,6 +171,7 @@ static int disk_getxattr(struct ferry *f, const struct node *n, const char *name
 
 static const struct tree_ops disk_dir_ops = {
     .name = "disk",
+    .fresh = true,
     .getattr = disk_getattr,
     .lookup = disk_lookup,
     .readdir = disk_readdir,
@@ -183,35 +185,41 @@ struct disk_handle {
     struct handle handle;
     uint64_t what;
     struct ferry_state *state; /* FILE_VIEW: whose views are used */
+    struct view_set *set;
     struct view *view;
     struct stream stream;
     struct ferry *ferry;
-    const struct text *text; /* FILE_INFO */
-    struct map_writer *map;  /* FILE_MAP */
+    struct shared_text *text; /* FILE_INFO */
+    struct map_writer *map;   /* FILE_MAP */
 };
 
 static int view_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     struct ferry_state *s = state_of(f, n);
-    ferry_views_get(f, s);
-    const struct view *v = s->views[n->id.b - FILE_VIEW];
+    struct view_set *set = ferry_views_get(f, s);
+    if (!set)
+        return -ENOMEM;
+    const struct view *v = set->views[n->id.b - FILE_VIEW];
     if (v) {
         ret->st_size = (off_t)v->layout.size;
         ret->st_blocks = (blkcnt_t)div_up(v->allocated, 512);
         ret->st_blksize = 1 << 20;
     }
-    ferry_views_put(f, s);
+    ferry_views_put(f, s, set);
     return v ? 0 : -ENOENT;
 }
 
 static int file_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     tree_fill_attr(f, S_IFREG | 0444, tree_ino(3, n->id.a, n->id.b | n->id.c << 16), ret);
-    ret->st_mtim = ret->st_ctim = f->vm->disks[n->id.a].mtime;
+    ret->st_mtim = ret->st_ctim = ferry_mtime(f, n->id.a, n->id.c);
     if (n->id.b == FILE_INFO) {
-        const struct text *t;
+        struct shared_text *t;
         int r = ferry_state_info(f, state_of(f, n), &t);
-        ret->st_size = r ? 0 : (off_t)t->n;
+        if (!r) {
+            ret->st_size = (off_t)t->text.n;
+            shared_text_unref(t);
+        }
         return r;
     }
     return n->id.b == FILE_MAP ? 0 : view_getattr(f, n, ret);
@@ -219,10 +227,12 @@ static int file_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 
 static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle *h)
 {
-    ferry_views_get(f, s);
-    h->view = s->views[h->what - FILE_VIEW];
+    h->set = ferry_views_get(f, s);
+    if (!h->set)
+        return -ENOMEM;
+    h->view = h->set->views[h->what - FILE_VIEW];
     if (!h->view) {
-        ferry_views_put(f, s);
+        ferry_views_put(f, s, h->set);
         return -ENOENT;
     }
     h->state = s;
@@ -231,12 +241,13 @@ static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle 
     h->handle.direct = !f->options->cached;
     /* Inflating keeps all cores busy as it is: there, the page cache's copy is only one more. */
     h->handle.either = blockmap_compressed(h->view->survey) <= blockmap_data(h->view->survey) / 8;
-    h->handle.keep_cache = true;
+    h->handle.keep_cache = !f->overlay;
     return 0;
 }
 
-static int file_open(struct ferry *f, const struct node *n, struct handle **ret)
+static int file_open(struct ferry *f, const struct node *n, int flags, struct handle **ret)
 {
+    (void)flags;
     struct ferry_state *s = state_of(f, n);
     struct disk_handle *h = calloc(1, sizeof *h);
     if (!h)
@@ -248,7 +259,7 @@ static int file_open(struct ferry *f, const struct node *n, struct handle **ret)
         r = ferry_state_info(f, s, &h->text);
     } else if (h->what == FILE_MAP) {
         h->handle.direct = true; /* its length is only known at its end */
-        h->map = map_writer_new(s->image->disk);
+        h->map = map_writer_new(ferry_state_disk(f, s));
         r = h->map ? 0 : -ENOMEM;
     } else {
         r = open_view(f, s, h);
@@ -286,7 +297,7 @@ static int file_read(struct ferry *f, struct handle *handle, void *buf, size_t l
     (void)f;
     struct disk_handle *h = disk_handle_of(handle);
     if (h->text)
-        return text_read(h->text, buf, len, off, ret_len);
+        return text_read(&h->text->text, buf, len, off, ret_len);
     if (h->map)
         return map_writer_read(h->map, buf, len, off, ret_len);
     size_t n = within_view(h->view, off, len);
@@ -308,7 +319,7 @@ static int file_map_extent(struct ferry *f, struct handle *handle, uint64_t off,
 static void view_idle(struct stream *s)
 {
     struct disk_handle *h = (struct disk_handle *)(void *)((char *)s - offsetof(struct disk_handle, stream));
-    ferry_views_put(h->ferry, h->state);
+    ferry_views_put(h->ferry, h->state, h->set);
     free(h);
 }
 
@@ -321,11 +332,14 @@ static void file_release(struct ferry *f, struct handle *handle)
         return;
     }
     map_writer_free(h->map);
+    shared_text_unref(h->text);
     free(handle);
 }
 
 static const struct tree_ops disk_file_ops = {
     .name = "disk-file",
+    .fresh = true,
+    .frozen = true,
     .getattr = file_getattr,
     .open = file_open,
     .read = file_read,

@@ -4,12 +4,13 @@
  * regular file is one node for both, so that one page cache serves.
  *
  * Node ids: a is the volume's index, b the inode there. For links c is the directory's node. */
-#include "ferry.h"
+#include "tree-guest.h"
 
 #include "../formats/checked.h"
 #include "../guest/walk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ static const struct tree_ops guest_file_ops;
  */
 static const char *const target_xattrs[] = { "user.ferryfs.target", "system.ferryfs.target" };
 
-static struct volume *volume_at(const struct ferry *f, uint64_t i)
+struct volume *guest_volume_at(const struct ferry *f, uint64_t i)
 {
     return f->guest->volumes[i].volume;
 }
@@ -60,7 +61,7 @@ static void apply_options(const struct ferry *f, const struct volume_attr *a, st
 
 static int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
-    struct volume *v = volume_at(f, n->id.a);
+    struct volume *v = guest_volume_at(f, n->id.a);
     struct volume_attr a = { 0 };
     int r = v->ops->getattr(v, n->id.b, &a);
     if (r < 0)
@@ -94,9 +95,14 @@ static struct node_id found_id(const struct node *dir, bool guest_tree, struct p
     return id;
 }
 
+struct node_id guest_found_id(const struct node *dir, struct place p, mode_t type)
+{
+    return found_id(dir, in_guest(dir), p, type);
+}
+
 static int place_type(struct ferry *f, struct place p, mode_t *ret)
 {
-    struct volume *v = volume_at(f, p.volume);
+    struct volume *v = guest_volume_at(f, p.volume);
     struct volume_attr a;
     int r = v->ops->getattr(v, p.ino, &a);
     if (!r)
@@ -138,7 +144,7 @@ static int list_one(void *arg, const char *name, uint64_t ino, mode_t type, uint
 
 static int dir_readdir(struct ferry *f, const struct node *dir, uint64_t cookie, tree_emit emit, void *ctx)
 {
-    struct volume *v = volume_at(f, dir->id.a);
+    struct volume *v = guest_volume_at(f, dir->id.a);
     struct list l = { f, dir, realm_of(f, dir), emit, ctx };
     return v->ops->readdir(v, dir->id.b, cookie, list_one, &l);
 }
@@ -148,7 +154,7 @@ static int dir_readdir(struct ferry *f, const struct node *dir, uint64_t cookie,
 static int stored_target(struct ferry *f, const struct node *n, char *buf, size_t size,
                          enum link_style *ret_style)
 {
-    struct volume *v = volume_at(f, n->id.a);
+    struct volume *v = guest_volume_at(f, n->id.a);
     return v->ops->link(v, n->id.b, buf, size, ret_style);
 }
 
@@ -173,7 +179,9 @@ static int guest_readlink(struct ferry *f, const struct node *n, char *buf, size
     int r = stored_target(f, n, target, sizeof target, &style);
     if (r < 0)
         return r;
+    node_parents_lock(f->nodes);
     size_t count = ancestors_of(n, ancestors, WALK_DEPTH);
+    node_parents_unlock(f->nodes);
     if (!count || count > WALK_DEPTH)
         return -ENAMETOOLONG;
     struct realm realm = realm_of(f, n);
@@ -193,7 +201,7 @@ static int link_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 
 static int guest_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len)
 {
-    struct volume *v = volume_at(f, n->id.a);
+    struct volume *v = guest_volume_at(f, n->id.a);
     *ret_len = 0;
     return v->ops->listxattr ? v->ops->listxattr(v, n->id.b, buf, size, ret_len) : 0;
 }
@@ -201,7 +209,7 @@ static int guest_listxattr(struct ferry *f, const struct node *n, char *buf, siz
 static int guest_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
                           size_t *ret_len)
 {
-    struct volume *v = volume_at(f, n->id.a);
+    struct volume *v = guest_volume_at(f, n->id.a);
     return v->ops->getxattr ? v->ops->getxattr(v, n->id.b, name, buf, size, ret_len) : -ENODATA;
 }
 
@@ -225,27 +233,31 @@ static int link_getxattr(struct ferry *f, const struct node *n, const char *name
 
 /* ---- files ---- */
 
-struct guest_handle {
-    struct handle handle;
-    struct volume *volume;
-    struct volume_file *file;
-};
-
-static struct guest_handle *guest_handle_of(struct handle *h)
+static void guest_release(struct ferry *f, struct handle *handle)
 {
-    return (struct guest_handle *)(void *)h;
+    (void)f;
+    struct guest_handle *h = guest_handle_of(handle);
+    h->volume->ops->release(h->file);
+    free(h);
 }
 
-static int guest_open(struct ferry *f, const struct node *n, struct handle **ret)
+static int guest_open(struct ferry *f, const struct node *n, int flags, struct handle **ret)
 {
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+    if (writes && !guest_volume_at(f, n->id.a)->writable)
+        return -EROFS;
     struct guest_handle *h = calloc(1, sizeof *h);
     if (!h)
         return -ENOMEM;
-    h->handle = (struct handle){ .ops = n->id.ops, .keep_cache = true };
-    h->volume = volume_at(f, n->id.a);
+    h->handle = (struct handle){ .ops = n->id.ops, .keep_cache = !f->overlay };
+    h->volume = guest_volume_at(f, n->id.a);
     int r = h->volume->ops->open(h->volume, n->id.b, &h->file);
     if (r < 0) {
         free(h);
+        return r;
+    }
+    if (flags & O_TRUNC && (r = guest_truncate(f, n)) < 0) {
+        guest_release(f, &h->handle);
         return r;
     }
     *ret = &h->handle;
@@ -270,17 +282,9 @@ static int guest_map(struct ferry *f, struct handle *handle, uint64_t off, struc
     return 0;
 }
 
-static void guest_release(struct ferry *f, struct handle *handle)
-{
-    (void)f;
-    struct guest_handle *h = guest_handle_of(handle);
-    h->volume->ops->release(h->file);
-    free(h);
-}
-
 static int guest_statfs(struct ferry *f, const struct node *n, struct statvfs *ret)
 {
-    struct volume *v = volume_at(f, n->id.a);
+    struct volume *v = guest_volume_at(f, n->id.a);
     return v->ops->statfs(v, ret);
 }
 
@@ -404,14 +408,18 @@ static const struct tree_ops letters_ops = {
 
 #define GUEST_DIR_OPS(tree)                                                                                  \
     {                                                                                                        \
-        .name = tree, .keep_parent = true, .caseless = true, .getattr = guest_getattr, .lookup = dir_lookup, \
-        .readdir = dir_readdir, .listxattr = guest_listxattr, .getxattr = guest_getxattr,                    \
-        .statfs = guest_statfs,                                                                              \
+        .name = tree, .keep_parent = true, .caseless = true, .fresh = true, .getattr = guest_getattr,        \
+        .lookup = dir_lookup, .readdir = dir_readdir, .listxattr = guest_listxattr,                          \
+        .getxattr = guest_getxattr, .statfs = guest_statfs, .create = guest_create, .unlink = guest_unlink,  \
+        .rmdir = guest_rmdir, .rename = guest_rename, .setattr = guest_setattr, .setxattr = guest_setxattr,  \
+        .removexattr = guest_removexattr,                                                                    \
     }
 #define GUEST_LINK_OPS(tree)                                                                                 \
     {                                                                                                        \
-        .name = tree, .keep_parent = true, .getattr = link_getattr, .readlink = guest_readlink,              \
-        .listxattr = guest_listxattr, .getxattr = link_getxattr, .statfs = guest_statfs,                     \
+        .name = tree, .keep_parent = true, .fresh = true, .getattr = link_getattr,                           \
+        .readlink = guest_readlink, .listxattr = guest_listxattr, .getxattr = link_getxattr,                 \
+        .statfs = guest_statfs, .hardlink = guest_hardlink, .setattr = guest_setattr,                        \
+        .setxattr = guest_setxattr, .removexattr = guest_removexattr,                                        \
     }
 static const struct tree_ops volumes_dir_ops = GUEST_DIR_OPS("volumes-dir");
 static const struct tree_ops guest_dir_ops = GUEST_DIR_OPS("guest-dir");
@@ -428,7 +436,21 @@ static const struct tree_ops guest_file_ops = {
     .listxattr = guest_listxattr,
     .getxattr = guest_getxattr,
     .statfs = guest_statfs,
+    .fresh = true,
+    .hardlink = guest_hardlink,
+    .setattr = guest_setattr,
+    .write = guest_write,
+    .fallocate = guest_fallocate,
+    .setxattr = guest_setxattr,
+    .removexattr = guest_removexattr,
 };
+
+struct node_id guest_other_tree(const struct node_id *dir)
+{
+    struct node_id id = *dir;
+    id.ops = dir->ops == &guest_dir_ops ? &volumes_dir_ops : &guest_dir_ops;
+    return id;
+}
 
 const struct toplevel volumes_toplevel = { "volumes", S_IFDIR, volumes_present, volumes_id };
 const struct toplevel guest_toplevel = { "guest", S_IFDIR, guest_present, guest_id };

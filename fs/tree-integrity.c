@@ -377,8 +377,9 @@ static int integrity_getattr(struct ferry *f, const struct node *n, struct stat 
     return 0; /* its length is only known at its end */
 }
 
-static int integrity_open(struct ferry *f, const struct node *n, struct handle **ret)
+static int integrity_open(struct ferry *f, const struct node *n, int flags, struct handle **ret)
 {
+    (void)flags;
     struct integrity *w = calloc(1, sizeof *w);
     if (!w)
         return -ENOMEM;

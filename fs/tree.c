@@ -3,6 +3,7 @@
 #include "ferry.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 uint64_t tree_ino(uint64_t a, uint64_t b, uint64_t c)
@@ -35,6 +36,32 @@ int text_read(const struct text *t, void *buf, size_t len, uint64_t off, size_t 
         memcpy(buf, t->bytes + off, n);
     *ret_len = n;
     return 0;
+}
+
+struct shared_text *shared_text_new(char *bytes)
+{
+    struct shared_text *t = bytes ? malloc(sizeof *t) : NULL;
+    if (!t) {
+        free(bytes);
+        return NULL;
+    }
+    t->refs = 1;
+    t->text = (struct text){ bytes, strlen(bytes) };
+    return t;
+}
+
+struct shared_text *shared_text_ref(struct shared_text *t)
+{
+    t->refs++;
+    return t;
+}
+
+void shared_text_unref(struct shared_text *t)
+{
+    if (t && --t->refs == 0) {
+        free(t->text.bytes);
+        free(t);
+    }
 }
 
 /* ---- the root directory ---- */

@@ -34,6 +34,10 @@ struct handle {
     bool direct;     /* set by open: by direct I/O, past the page cache */
     bool either;     /* set by open: with `direct`, the page cache would do too: session.c chooses */
     bool keep_cache; /* set by open: pages of an earlier open are still right */
+    /* session.c's: */
+    _Atomic bool wrote;          /* since the last flush */
+    _Atomic bool holds;          /* the gate, as an open view */
+    uint64_t held_edits;         /* the edits that its content has */
     struct handle *next, **link; /* session.c's list of open files */
 };
 
@@ -57,11 +61,34 @@ struct tree_later {
     bool (*given_up)(struct tree_later *l);
 };
 
-/* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory). */
+/* What is created. */
+struct tree_new {
+    mode_t mode; /* type and permissions, umask applied */
+    uid_t uid;
+    gid_t gid;
+    dev_t rdev;
+    const char *target; /* of a link */
+};
+
+/* Which fields of a stat are to be set. */
+enum tree_set {
+    TREE_SET_MODE = 1,
+    TREE_SET_UID = 2,
+    TREE_SET_GID = 4,
+    TREE_SET_SIZE = 8,
+    TREE_SET_ATIME = 16,
+    TREE_SET_MTIME = 32,
+};
+
+/* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory, read-only). */
 struct tree_ops {
     const char *name;
     bool keep_parent; /* nodes of this kind need node->parent */
     bool caseless;    /* names that weren't found may be found under another case: never cached as absent */
+    bool fresh;  /* where there is an overlay, entries and attributes change behind the kernel's back: it asks
+                    each time */
+    bool frozen; /* with an overlay, a stat or an open commits all edits first, and what is open holds the
+                    gate: see gate.h */
     int (*getattr)(struct ferry *f, const struct node *n, struct stat *ret);
     /* directories */
     int (*lookup)(struct ferry *f, const struct node *dir, const char *name, struct node_id *ret);
@@ -69,7 +96,8 @@ struct tree_ops {
     /* links: NUL-terminated */
     int (*readlink)(struct ferry *f, const struct node *n, char *buf, size_t size);
     /* files */
-    int (*open)(struct ferry *f, const struct node *n, struct handle **ret);
+    /* `flags` as open(2)'s. Writing is only asked for where there is `write`. */
+    int (*open)(struct ferry *f, const struct node *n, int flags, struct handle **ret);
     /* Instead of `open`, where that takes long: it doesn't wait, and l->done is called then or later. */
     void (*open_later)(struct ferry *f, const struct node *n, struct tree_later *l);
     int (*read)(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len);
@@ -83,6 +111,33 @@ struct tree_ops {
     int (*getxattr)(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
                     size_t *ret_len);
     int (*statfs)(struct ferry *f, const struct node *n, struct statvfs *ret);
+
+    /* ---- writing; NULL: -EROFS, or what is natural ----
+     * Called with the gate passed (gate.h), so never while a view is open or a commit under way; many at
+     * once. Only where the mount is writable. */
+
+    /* A file, directory, link or node by what->mode: -EEXIST. */
+    int (*create)(struct ferry *f, const struct node *dir, const char *name, const struct tree_new *what,
+                  struct node_id *ret);
+    int (*hardlink)(struct ferry *f, const struct node *n, const struct node *dir, const char *name,
+                    struct node_id *ret);
+    int (*unlink)(struct ferry *f, const struct node *dir, const char *name);
+    int (*rmdir)(struct ferry *f, const struct node *dir, const char *name);
+    /* flags: 0, RENAME_NOREPLACE, RENAME_EXCHANGE. Both directories are of these ops, else session.c says
+     * EXDEV. */
+    int (*rename)(struct ferry *f, const struct node *dir, const char *name, const struct node *new_dir,
+                  const char *new_name, unsigned flags);
+    /* TREE_SET_* of `st`; `h` is the open file if it was given by one, else NULL. */
+    int (*setattr)(struct ferry *f, const struct node *n, const struct stat *st, unsigned which,
+                   struct handle *h);
+    int (*write)(struct ferry *f, struct handle *h, const void *buf, size_t len, uint64_t off);
+    /* For each close(2) of a descriptor; its error is close's. Called without the gate unless something was
+     * written through the handle. */
+    int (*flush)(struct ferry *f, struct handle *h);
+    int (*fallocate)(struct ferry *f, struct handle *h, int mode, uint64_t off, uint64_t len);
+    int (*setxattr)(struct ferry *f, const struct node *n, const char *name, const void *value, size_t size,
+                    int flags);
+    int (*removexattr)(struct ferry *f, const struct node *n, const char *name);
 };
 
 /* One name in the root of the mount. */
@@ -105,10 +160,19 @@ void tree_fill_attr(const struct ferry *f, mode_t mode, uint64_t ino, struct sta
 /* A number for st_ino that is the same in every mount. */
 uint64_t tree_ino(uint64_t a, uint64_t b, uint64_t c);
 
-/* A file that is a text in memory. `make` returns it (owned by the ferry, never changing), or -errno. */
+/* A file that is a text in memory. */
 struct text {
-    char *bytes;
+    char *bytes; /* owned */
     size_t n;
 };
+/* One that may be replaced by a newer one while somebody reads it; it never changes itself. */
+struct shared_text {
+    _Atomic unsigned refs;
+    struct text text;
+};
+/* Takes `bytes` (made by malloc) over. NULL: no memory, and they are freed. */
+struct shared_text *shared_text_new(char *bytes);
+struct shared_text *shared_text_ref(struct shared_text *t);
+void shared_text_unref(struct shared_text *t); /* NULL is fine */
 int text_read(const struct text *t, void *buf, size_t len, uint64_t off, size_t *ret_len);
 #endif

@@ -43,7 +43,20 @@ static struct guest_volume *add_volume(struct guest *g, size_t disk, const struc
     return v;
 }
 
-static void open_volume(struct guest_volume *v, struct disk *disk, struct cache *cache)
+static int open_by_driver(const struct volume_driver *d, struct guest_volume *v, struct cache *cache,
+                          const struct guest_options *o, struct fault *fault)
+{
+    if (!o->writable || !d->open_writable || !disk_writable(v->slice))
+        return d->open(v->slice, v->name, cache, &v->volume, fault);
+    unsigned flags = o->discard_hibernation ? VOLUME_DISCARD_HIBERNATION : 0;
+    int r = d->open_writable(v->slice, v->name, cache, flags, &v->volume, fault);
+    if (!r && v->volume->writable && v->volume->ops->recover)
+        r = v->volume->ops->recover(v->volume);
+    return r;
+}
+
+static void open_volume(struct guest_volume *v, struct disk *disk, struct cache *cache,
+                        const struct guest_options *o)
 {
     int r = disk_slice_new(disk, v->start, v->length, &v->slice);
     if (!r)
@@ -62,7 +75,7 @@ static void open_volume(struct guest_volume *v, struct disk *disk, struct cache 
         return;
     }
     struct fault fault = { 0 };
-    r = d->open(v->slice, v->name, cache, &v->volume, &fault);
+    r = open_by_driver(d, v, cache, o, &fault);
     if (r < 0) {
         v->volume = NULL;
         if (!fault.err)
@@ -71,7 +84,7 @@ static void open_volume(struct guest_volume *v, struct disk *disk, struct cache 
     }
 }
 
-static void scan_disk(struct guest *g, size_t i, struct cache *cache)
+static void scan_disk(struct guest *g, size_t i, struct cache *cache, const struct guest_options *o)
 {
     struct guest_disk *d = &g->disks[i];
     if (!d->disk)
@@ -92,7 +105,7 @@ static void scan_disk(struct guest *g, size_t i, struct cache *cache)
         struct guest_volume *v = add_volume(g, i, NULL);
         if (v) {
             v->length = d->disk->size;
-            open_volume(v, d->disk, cache);
+            open_volume(v, d->disk, cache, o);
         }
         return;
     }
@@ -103,12 +116,14 @@ static void scan_disk(struct guest *g, size_t i, struct cache *cache)
             return;
         v->start = p->start;
         v->length = p->length;
-        open_volume(v, d->disk, cache);
+        open_volume(v, d->disk, cache, o);
     }
 }
 
-struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache)
+struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache,
+                         const struct guest_options *o)
 {
+    static const struct guest_options reading;
     struct guest *g = calloc(1, sizeof *g);
     if (g)
         g->disks = calloc(n ? n : 1, sizeof *g->disks);
@@ -119,7 +134,7 @@ struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cach
     g->n_disks = n;
     for (size_t i = 0; i < n; i++) {
         g->disks[i].disk = disks[i];
-        scan_disk(g, i, cache);
+        scan_disk(g, i, cache, o ? o : &reading);
     }
     guest_inspect(g);
     return g;

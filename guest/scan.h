@@ -55,7 +55,13 @@ struct guest {
 
 /* `disks` outlive the guest. Damage of any part is noted where it is and never fails the rest. NULL: no
  * memory. */
-struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache);
+struct guest_options {
+    bool writable; /* open volumes for writing, where their disk can be written and they can be safely */
+    bool discard_hibernation; /* a hibernated Windows may be written too */
+};
+/* `o` may be NULL: for reading only. */
+struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache,
+                         const struct guest_options *o);
 void guest_free(struct guest *g);
 
 /* Finds systems on the volumes; guest_scan() calls it. See inspect.c. */

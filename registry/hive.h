@@ -127,13 +127,16 @@ int hive_values(const struct hive *h, uint32_t key, uint32_t from, hive_each fn,
 /* ---- editing ----
  * `now` is a FILETIME that becomes the key's last-written time. */
 
-/* A new key shares its parent's security. -EEXIST. */
+/* A new key shares its parent's security. -EEXIST; -EINVAL: an empty name, or one with a backslash;
+ * -ENAMETOOLONG also deeper than 512 levels. *ret may be NULL here and below. */
 int hive_add_key(struct hive *h, uint32_t parent, struct hive_name name, uint64_t now, uint32_t *ret);
 /* With all values; -ENOTEMPTY with subkeys unless `whole`. -EPERM: the root, or one that says NO_DELETE. */
 int hive_delete_key(struct hive *h, uint32_t key, bool whole, uint64_t now);
-/* Into another parent of this hive (or the same) under another name (or the same). The cell stays. -EEXIST;
- * -EINVAL: into itself. Between hives, callers copy. */
-int hive_move_key(struct hive *h, uint32_t key, uint32_t parent, struct hive_name name, uint64_t now);
+/* Into another parent of this hive (or the same) under another name (or the same). *ret (may be NULL) is the
+ * key's cell from then on: another when the name is too long for the old one. -EEXIST; -EINVAL: into itself;
+ * -EPERM: the root. Between hives, callers copy. */
+int hive_move_key(struct hive *h, uint32_t key, uint32_t parent, struct hive_name name, uint64_t now,
+                  uint32_t *ret);
 /* The key's class and security, for copies between keys and hives; equal descriptors share a cell. */
 int hive_set_class(struct hive *h, uint32_t key, const void *bytes, size_t len);
 int hive_set_security(struct hive *h, uint32_t key, const void *descriptor, size_t len);

@@ -4,6 +4,7 @@
  * Unless it stays in the foreground, a child does everything (opening, mounting, serving) and the parent
  * waits on a pipe for the one byte that says the mount answers, or for the child's exit status. So no thread
  * is ever started before a fork, and what goes wrong is printed to the user's terminal. */
+#include "check-hive.h"
 #include "session.h"
 
 #include <errno.h>
@@ -279,6 +280,8 @@ int main(int argc, char **argv)
         printf("ferryfs %s\n", FERRYFS_VERSION);
     else if (!status && o.command == COMMAND_INFO)
         status = command_info(&o);
+    else if (!status && o.command == COMMAND_CHECK_HIVE)
+        status = check_hives(o.sources, o.n_sources);
     else if (!status)
         status = command_mount(&o);
     options_done(&o);

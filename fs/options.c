@@ -210,6 +210,8 @@ static int parse_long_option(struct options *o, const char *a)
         o->command = COMMAND_VERSION;
     else if (!strcmp(a, "--info"))
         o->command = COMMAND_INFO;
+    else if (!strcmp(a, "--check-hive"))
+        o->command = COMMAND_CHECK_HIVE;
     else
         return usage("unknown option", a);
     return 0;
@@ -217,9 +219,9 @@ static int parse_long_option(struct options *o, const char *a)
 
 static int take_names(struct options *o, char **names, size_t n)
 {
-    if (o->command == COMMAND_INFO) {
+    if (o->command == COMMAND_INFO || o->command == COMMAND_CHECK_HIVE) {
         if (!n)
-            return usage("a SOURCE is wanted", NULL);
+            return usage(o->command == COMMAND_INFO ? "a SOURCE is wanted" : "a HIVE is wanted", NULL);
         o->sources = names;
         o->n_sources = n;
         return 0;
@@ -266,6 +268,7 @@ void options_help(void)
 {
     printf("usage: ferryfs [-o OPT[,OPT...]] [-f] [-d] [-s] SOURCE [SOURCE...] MOUNTPOINT\n"
            "       ferryfs --info SOURCE [SOURCE...]\n"
+           "       ferryfs --check-hive HIVE...\n"
            "       ferryfs --version | --help\n"
            "       fusermount3 -u MOUNTPOINT\n\n"
            "Shows a virtual machine's disks as files in the formats of the next hypervisor, and the guest's "
@@ -274,6 +277,7 @@ void options_help(void)
            "    -d                     trace, in the foreground\n"
            "    -s                     one thread\n"
            "    --info                 print the root info.json; nothing is mounted\n"
+           "    --check-hive           print every broken rule of registry hives; exit status 1 if there are any\n"
            "    --help, -h             this text\n"
            "    --version, -V          the version\n\n"
            "Options after -o:\n");

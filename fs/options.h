@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum command { COMMAND_MOUNT, COMMAND_INFO, COMMAND_HELP, COMMAND_VERSION };
+enum command { COMMAND_MOUNT, COMMAND_INFO, COMMAND_CHECK_HIVE, COMMAND_HELP, COMMAND_VERSION };
 
 struct options {
     enum command command;

@@ -18,6 +18,7 @@ struct check {
     struct hive *h;
     void (*say)(void *ctx, const char *line);
     void *ctx;
+    bool lost;            /* LOST counts too */
     struct hive_edits *e; /* the walk before the first edit: takes the free cells */
     uint8_t *in_use, *reached;
     struct hive_sk_use *sks; /* by open addressing, room a power of two; cell 0: free */
@@ -28,7 +29,7 @@ struct check {
     int err;       /* -EIO, -ENOMEM: the walk ends */
 };
 
-enum severity { RULE, UNSAFE };
+enum severity { LOST, RULE, UNSAFE };
 
 /* ---- reporting ---- */
 
@@ -57,6 +58,8 @@ static void report(struct check *c, enum severity severity, uint32_t at, const c
 {
     char what[700], line[800];
     va_list ap;
+    if (severity == LOST && !c->lost)
+        return;
     c->found++;
     if ((!c->say || c->found > HIVE_CHECK_LINES) && (severity != UNSAFE || c->unsafe))
         return;
@@ -216,8 +219,6 @@ static void check_ring(struct check *c, uint32_t first)
         if (!reach(c, at, c->h->root, "a security descriptor in the ring"))
             return; /* also when the ring comes back anywhere but to its beginning */
         int r = hive_sk(c->h, at, &s);
-        if (!r && at == 0)
-            return;
         if (!r)
             r = sk_put(c, at);
         if (r < 0) {
@@ -250,7 +251,8 @@ static void check_counts(struct check *c)
         struct hive_sk s;
         const struct hive_sk_use *u = &c->sks[i];
         if (u->cell && !hive_sk(c->h, u->cell, &s) && s.refs != u->refs)
-            report(c, RULE, u->cell, "the security descriptor counts %u keys, %u use it", s.refs, u->refs);
+            report(c, s.refs > u->refs ? LOST : RULE, u->cell,
+                   "the security descriptor counts %u keys, %u use it", s.refs, u->refs);
     }
 }
 
@@ -559,7 +561,7 @@ static void check_reached(struct check *c)
     for (uint32_t at = 0; at < size; at += 64) {
         unsigned lost = (unsigned)c->in_use[at / 64] & ~(unsigned)c->reached[at / 64];
         for (; lost; lost &= lost - 1)
-            report(c, RULE, at + 8 * (uint32_t)__builtin_ctz(lost), "a cell that nothing refers to");
+            report(c, LOST, at + 8 * (uint32_t)__builtin_ctz(lost), "a cell that nothing refers to");
     }
 }
 
@@ -599,10 +601,10 @@ static void check_done(struct check *c)
     free(c->sks);
 }
 
-int hive_check(struct hive *h, void (*say)(void *ctx, const char *line), void *ctx)
+static int check(struct hive *h, bool lost, void (*say)(void *ctx, const char *line), void *ctx)
 {
     char line[80];
-    _cleanup_(check_done) struct check c = { .h = h, .say = say, .ctx = ctx };
+    _cleanup_(check_done) struct check c = { .h = h, .lost = lost, .say = say, .ctx = ctx };
     int r = walk(&c);
     if (r < 0)
         return r;
@@ -611,6 +613,16 @@ int hive_check(struct hive *h, void (*say)(void *ctx, const char *line), void *c
         say(ctx, line);
     }
     return c.found > INT32_MAX ? INT32_MAX : (int)c.found;
+}
+
+int hive_check(struct hive *h, void (*say)(void *ctx, const char *line), void *ctx)
+{
+    return check(h, false, say, ctx);
+}
+
+int hive_check_lost(struct hive *h, void (*say)(void *ctx, const char *line), void *ctx)
+{
+    return check(h, true, say, ctx);
 }
 
 int hive_survey(struct hive *h, struct hive_edits *e)

@@ -238,7 +238,7 @@ bool bcd_device_to_text(const uint8_t *data, size_t n, const struct bcd_context 
     };
     char on[128] = "boot", tail[64] = "";
     struct device d;
-    if (!read_device(data, n, &d) || strchr(d.path, '\n'))
+    if (!read_device(data, n, &d) || d.path[strcspn(d.path, "\r\n")])
         return false;
     if (d.kind == SHOW_PARTITION || d.on == SHOW_PARTITION)
         print_partition(&d.partition, c, on, sizeof on);

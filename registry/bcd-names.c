@@ -262,7 +262,7 @@ static bool parse_number(const char *s, uint32_t *ret)
         v = v << 4 | (uint32_t)(isdigit((unsigned char)s[i]) ? s[i] - '0' : (s[i] | 32) - 'a' + 10);
     }
     *ret = v;
-    return bcd_format(v) >= BCD_DEVICE && bcd_format(v) <= BCD_INTEGERS;
+    return true;
 }
 
 bool bcd_element_number(uint32_t object_type, const char *name, uint32_t *ret)

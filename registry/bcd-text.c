@@ -23,7 +23,7 @@ static bool put_units(FILE *out, const uint8_t *p, size_t units)
 {
     for (size_t i = 0; i < units; i++) {
         uint32_t c = (uint32_t)(p[2 * i] | p[2 * i + 1] << 8);
-        if (c == '\n' || !c)
+        if (c == '\n' || c == '\r' || !c)
             return false;
         if (c >= 0xd800 && c < 0xe000) {
             uint32_t low = i + 1 < units ? (uint32_t)(p[2 * i + 2] | p[2 * i + 3] << 8) : 0;
@@ -170,8 +170,8 @@ static bool put_value(FILE *out, uint32_t object_type, uint32_t element, const u
             return false;
         fprintf(out, "%s\n", device);
         return true;
-    case BCD_STRING:
-        if (!put_units(out, p, units))
+    case BCD_STRING: /* one that looks like bytes would be read back as such */
+        if ((units >= 4 && !memcmp(p, "h\0e\0x\0:\0", 8)) || !put_units(out, p, units))
             return false;
         fputc('\n', out);
         return true;
@@ -324,7 +324,7 @@ static int add_line(FILE *out, uint32_t object_type, uint32_t element, const cha
     int r;
     if (lines && format != BCD_OBJECTS && format != BCD_INTEGERS)
         return -EINVAL;
-    if (!strncmp(s, "hex:", 4) && format != BCD_STRING)
+    if (!strncmp(s, "hex:", 4))
         return lines ? -EINVAL : add_hex(out, s + 4);
     switch (format) {
     case BCD_DEVICE:
@@ -367,7 +367,7 @@ static int add_lines(FILE *out, uint32_t object_type, uint32_t element, char *te
         int r = hex ? -EINVAL : add_line(out, object_type, element, line, lines, c);
         if (r < 0)
             return r;
-        hex = !strncmp(line, "hex:", 4) && bcd_format(element) != BCD_STRING;
+        hex = !strncmp(line, "hex:", 4);
     }
     if (!lines && bcd_format(element) == BCD_STRING)
         fwrite("\0", 1, 2, out);
@@ -394,7 +394,7 @@ int bcd_from_text(uint32_t object_type, uint32_t element, const char *text, size
     unsigned format = bcd_format(element);
     char *data = NULL;
     size_t size = 0;
-    if (format < BCD_DEVICE || format > BCD_INTEGERS || n > MAX_VALUE || memchr(text, 0, n))
+    if (n > MAX_VALUE || memchr(text, 0, n))
         return -EINVAL;
     _cleanup_free_ char *copy = strndup(text, n);
     FILE *out = copy ? open_memstream(&data, &size) : NULL;

@@ -32,8 +32,7 @@ static inline unsigned bcd_format(uint32_t element)
 
 /* An element's name in an object of this type (0x10200003 is a Windows loader), or NULL: it has none. */
 const char *bcd_element_name(uint32_t object_type, uint32_t element);
-/* The reverse, without case; "0x26000020" and "26000020" too. False: there is no such name, or the number's
- * format is none. */
+/* The reverse, without case; "0x26000020" and "26000020" too. False: there is no such name. */
 bool bcd_element_number(uint32_t object_type, const char *name, uint32_t *ret);
 /* The words that bcdedit has for an integer element's values; NULL: none for that one. */
 const char *bcd_word(uint32_t object_type, uint32_t element, uint64_t value);

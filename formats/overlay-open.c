@@ -307,6 +307,8 @@ static int create_all(struct opening *p, const struct backing_name *names, char 
         if (!r)
             r = open_old_file(p, i, files[i], &fo, fault);
     }
+    if (!r && v->io->fsync(v->dir_fd) < 0) /* commit.json must not be there without them */
+        r = fault_in(fault, -errno, v->dir, "can't be written: %s", strerror(errno));
     bool unknown;
     int e = r ? 0 : ovl_store_write(v, 0, (struct timespec){ 0 }, &unknown);
     if (e < 0)

@@ -22,12 +22,14 @@
 #include <time.h>
 
 struct overlay;
+struct overlay_io;
 
 struct overlay_options {
     const char *dir; /* where the overlay is kept; NULL: scratch, in unlinked files in $TMPDIR or /var/tmp */
     bool rebind;     /* the source was copied or moved: bind to it anew if ids, size and samples agree */
-    const char *mountpoint; /* for the lock file, which names who has the overlay; absolute */
-    unsigned wait_seconds;  /* for a daemon that is unmounted and still finishing */
+    const char *mountpoint;      /* for the lock file, which names who has the overlay; absolute */
+    unsigned wait_seconds;       /* for a daemon that is unmounted and still finishing */
+    const struct overlay_io *io; /* the calls that change files, for tests; NULL: the system's */
 };
 
 /* A disk of the VM. */

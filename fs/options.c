@@ -27,6 +27,11 @@ struct row {
 
 #define AT(field) offsetof(struct options, field)
 static const struct row rows[] = {
+    { "overlay", KIND_STRING, AT(overlay), 0, 0, "DIR",
+      "keep edits in DIR, to be there again at the next mount with it" },
+    { "scratch", KIND_FLAG, AT(scratch), 0, 0, NULL,
+      "keep edits until unmount, in an unlinked file in $TMPDIR or /var/tmp" },
+    { "rebind", KIND_FLAG, AT(rebind), 0, 0, NULL, "the overlay's source was copied or moved" },
     { "trust", KIND_DIRS, AT(trust), 0, 0, "DIR[:DIR]", "other directories in which referred files may lie" },
     { "format", KIND_STRING, AT(format), 0, 0, "F",
       "take the source for format F (raw, qcow2, vdi, vhd, vhdx, vmdk)" },
@@ -34,17 +39,16 @@ static const struct row rows[] = {
     { "threads", KIND_NUMBER, AT(threads), 1, 64, "N", "worker threads (cores, at most 8)" },
     { "cached", KIND_FLAG, AT(cached), 0, 0, NULL, "open views through the page cache, not by direct I/O" },
     { "os", KIND_NUMBER, AT(os), 0, 1000, "N", "which guest is guest/, where there are several (0)" },
+    { "discard_hibernation", KIND_FLAG, AT(discard_hibernation), 0, 0, NULL,
+      "let a hibernated Windows volume be written, in the overlay only" },
+    { "accept_dirty_hive", KIND_FLAG, AT(accept_dirty_hive), 0, 0, NULL,
+      "let a registry hive be written whose changes can't be replayed" },
     { "allow_other", KIND_FLAG, AT(allow_other), 0, 0, NULL,
       "let other users in, with the guest's permissions" },
     { "uid", KIND_ID, AT(uid), 0, 0, "N", "owner of all files (yours, for what has no owner)" },
     { "gid", KIND_ID, AT(gid), 0, 0, "N", "group of all files (yours, for what has none)" },
     { "umask", KIND_OCTAL, AT(umask), 0, 0, "OOO", "permission bits to take away, octal (yours)" },
-    { "overlay", KIND_LATER, 0, 0, 0, NULL, NULL },
-    { "scratch", KIND_LATER, 0, 0, 0, NULL, NULL },
-    { "rebind", KIND_LATER, 0, 0, 0, NULL, NULL },
     { "drivers", KIND_LATER, 0, 0, 0, NULL, NULL },
-    { "discard_hibernation", KIND_LATER, 0, 0, 0, NULL, NULL },
-    { "accept_dirty_hive", KIND_LATER, 0, 0, 0, NULL, NULL },
 };
 
 /* mount(8) and /etc/fstab pass their own words: accepted, and they change nothing (nosuid and nodev always
@@ -114,7 +118,7 @@ static int set_value(struct options *o, const struct row *row, const char *value
 {
     void *field = (char *)o + row->offset;
     if (row->kind == KIND_LATER) {
-        fprintf(stderr, "ferryfs: -o %s: this version mounts read-only and doesn't have it yet\n", row->name);
+        fprintf(stderr, "ferryfs: -o %s: this version doesn't have it yet\n", row->name);
         return EXIT_USAGE;
     }
     if (row->kind == KIND_FLAG) {
@@ -234,6 +238,18 @@ static int take_names(struct options *o, char **names, size_t n)
     return 0;
 }
 
+/* What doesn't go together, or not alone. */
+static int check_together(const struct options *o)
+{
+    if (o->overlay && o->scratch)
+        return usage("edits are kept, or not: -o overlay and scratch don't go together", NULL);
+    if (o->rebind && !o->overlay)
+        return usage("-o rebind is about an overlay: -o overlay=DIR is wanted too", NULL);
+    if (o->discard_hibernation && !o->overlay && !o->scratch)
+        return usage("-o discard_hibernation writes: -o overlay=DIR or scratch is wanted too", NULL);
+    return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *o)
 {
     *o = (struct options){ .cache_mib = 64, .uid = -1, .gid = -1, .umask = -1 };
@@ -253,12 +269,13 @@ int options_parse(int argc, char **argv, struct options *o)
     }
     if (!r && o->command != COMMAND_HELP && o->command != COMMAND_VERSION)
         r = take_names(o, argv + 1, n);
-    return r;
+    return r ? r : check_together(o);
 }
 
 void options_done(struct options *o)
 {
     free(o->format);
+    free(o->overlay);
     for (size_t i = 0; i < o->n_trust; i++)
         free(o->trust[i]);
     free(o->trust);

@@ -46,7 +46,14 @@ static void wrong_usage_is_refused(void **state)
         "ferryfs -o threads=99999999999999999999 a m",
         "ferryfs -o cached=1 a m",
         "ferryfs -o umask=999 a m",
-        "ferryfs -o overlay=/x a m",
+        "ferryfs -o overlay a m",
+        "ferryfs -o overlay= a m",
+        "ferryfs -o scratch=1 a m",
+        "ferryfs -o overlay=/x,scratch a m",
+        "ferryfs -o rebind a m",
+        "ferryfs -o scratch,rebind a m",
+        "ferryfs -o discard_hibernation a m",
+        "ferryfs -o drivers=/x a m",
         "ferryfs a m -o",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
@@ -106,12 +113,32 @@ static void options_and_names_in_any_order(void **state)
     options_done(&o);
 }
 
+static void edits_are_asked_for(void **state)
+{
+    (void)state;
+    struct options o;
+    assert_int_equal(parse("ferryfs a m", &o), 0);
+    assert_null(o.overlay);
+    assert_false(o.scratch || o.rebind || o.discard_hibernation || o.accept_dirty_hive);
+    options_done(&o);
+    assert_int_equal(
+        parse("ferryfs -o overlay=/srv/web\\,01,rebind,discard_hibernation,accept_dirty_hive a m", &o), 0);
+    assert_string_equal(o.overlay, "/srv/web,01");
+    assert_true(o.rebind && o.discard_hibernation && o.accept_dirty_hive);
+    assert_false(o.scratch);
+    options_done(&o);
+    assert_int_equal(parse("ferryfs a m -o scratch -o discard_hibernation", &o), 0);
+    assert_true(o.scratch && o.discard_hibernation);
+    options_done(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_usage_is_refused),
         cmocka_unit_test(mount_words_change_nothing),
         cmocka_unit_test(options_and_names_in_any_order),
+        cmocka_unit_test(edits_are_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

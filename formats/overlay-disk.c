@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The disk that an overlay's file and its source make together.
+ *
+ * Reads run beside writes. What comes from the source needs no care, as the source never changes. What lies
+ * in the file is read cluster by cluster under the cluster's stripe, which whoever replaces or overwrites
+ * that cluster holds alone: so nobody sees half a write, and a host cluster can't be given to another place
+ * while it is being read. */
+#include "checked.h"
+#include "overlay-impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+struct overlay_disk {
+    struct disk disk;
+    struct overlay_file *f;
+};
+
+static struct overlay_file *file_of(struct disk *d)
+{
+    return ((struct overlay_disk *)(void *)d)->f;
+}
+
+static pthread_rwlock_t *stripe_of(struct overlay_file *f, uint64_t cluster)
+{
+    return &f->stripes[cluster % OVL_STRIPES];
+}
+
+/* How much of [off, off + len) lies in the cluster of `off`. */
+static size_t piece(uint64_t off, uint64_t len)
+{
+    return (size_t)min_u64(len, OVL_CLUSTER - off % OVL_CLUSTER);
+}
+
+static int entry_of(struct overlay_file *f, uint64_t cluster, uint64_t *ret)
+{
+    pthread_mutex_lock(&f->lock);
+    int r = ovl_entry(f, cluster, ret);
+    pthread_mutex_unlock(&f->lock);
+    return r == -EUCLEAN ? -EIO : r;
+}
+
+/* ---- reading ---- */
+
+static int map_by(int (*source_map)(struct disk *, uint64_t, uint64_t, struct extent *), struct disk *d,
+                  uint64_t off, uint64_t len, struct extent *ret)
+{
+    struct overlay_file *f = file_of(d);
+    uint64_t entry, n, clusters = (off % OVL_CLUSTER + len - 1) / OVL_CLUSTER + 1;
+    pthread_mutex_lock(&f->lock);
+    int r = ovl_entries(f, off >> OVL_SHIFT, clusters, &entry, &n);
+    pthread_mutex_unlock(&f->lock);
+    if (r < 0)
+        return r == -EUCLEAN ? -EIO : r;
+    len = min_u64(len, (n << OVL_SHIFT) - off % OVL_CLUSTER);
+    if (!(entry & (OVL_ADDRESS | OVL_ZERO))) {
+        r = source_map(f->source, off, len, ret);
+        ret->depth++; /* the overlay is 0 */
+        return r;
+    }
+    *ret = (struct extent){ .length = len, .kind = entry & OVL_ZERO ? EXTENT_ZERO : EXTENT_DATA };
+    ret->effort = (unsigned)(n / EFFORT_ENTRIES);
+    return 0;
+}
+
+static int overlay_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return map_by(disk_map, d, off, len, ret);
+}
+
+static int overlay_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    return map_by(disk_find, d, off, len, ret);
+}
+
+/* A part of one cluster, as it is. The stripe is held. */
+static int read_piece(struct overlay_file *f, uint64_t entry, void *buf, size_t len, uint64_t off)
+{
+    if (entry & OVL_ZERO)
+        memset(buf, 0, len);
+    else if (entry & OVL_ADDRESS)
+        return ovl_pread(f->fd, buf, len, (entry & OVL_ADDRESS) + off % OVL_CLUSTER);
+    else
+        return disk_pread(f->source, buf, len, off);
+    return 0;
+}
+
+static int overlay_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
+{
+    struct overlay_file *f = file_of(d);
+    if (e->depth) {
+        struct extent below = *e;
+        below.depth--;
+        return disk_pread_extent(f->source, buf, len, off, &below);
+    }
+    int r = 0;
+    for (uint8_t *p = buf; !r && len;) {
+        size_t n = piece(off, len);
+        uint64_t entry;
+        pthread_rwlock_t *stripe = stripe_of(f, off >> OVL_SHIFT);
+        pthread_rwlock_rdlock(stripe);
+        r = entry_of(f, off >> OVL_SHIFT, &entry);
+        if (!r)
+            r = read_piece(f, entry, p, n, off);
+        pthread_rwlock_unlock(stripe);
+        p += n;
+        off += n;
+        len -= n;
+    }
+    return r;
+}
+
+static void overlay_prefetch(struct disk *d, uint64_t off, uint64_t len)
+{
+    struct overlay_file *f = file_of(d);
+    while (len) {
+        uint64_t entry, n;
+        pthread_mutex_lock(&f->lock);
+        int r = ovl_entries(f, off >> OVL_SHIFT, (off % OVL_CLUSTER + len - 1) / OVL_CLUSTER + 1, &entry, &n);
+        pthread_mutex_unlock(&f->lock);
+        if (r < 0)
+            return;
+        n = min_u64(len, (n << OVL_SHIFT) - off % OVL_CLUSTER);
+        if (!(entry & (OVL_ADDRESS | OVL_ZERO)))
+            disk_prefetch(f->source, off, n);
+        else if (entry & OVL_ADDRESS) /* its run lies together more often than not */
+            posix_fadvise(f->fd, (off_t)(entry & OVL_ADDRESS), (off_t)n, POSIX_FADV_WILLNEED);
+        off += n;
+        len -= n;
+    }
+}
+
+/* ---- writing ---- */
+
+/* Does the source read as zeros in the whole cluster, by its map? */
+static bool source_is_zero(struct overlay_file *f, uint64_t cluster)
+{
+    uint64_t off = cluster << OVL_SHIFT, end = min_u64(off + OVL_CLUSTER, f->source->size);
+    while (off < end) {
+        struct extent e;
+        if (disk_map(f->source, off, end - off, &e) < 0 || e.kind == EXTENT_DATA)
+            return false;
+        off += e.length;
+    }
+    return true;
+}
+
+static int set_entry(struct overlay_file *f, uint64_t cluster, uint64_t entry)
+{
+    pthread_mutex_lock(&f->lock);
+    int r = ovl_set_entry(f, cluster, entry);
+    if (!r && entry & OVL_ADDRESS)
+        f->uncommitted += OVL_CLUSTER;
+    pthread_mutex_unlock(&f->lock);
+    return r == -EUCLEAN ? -EIO : r;
+}
+
+/* The whole cluster as it is to be, at a new place. */
+static int write_new(struct overlay_file *f, uint64_t cluster, const void *data)
+{
+    uint64_t at;
+    pthread_mutex_lock(&f->lock);
+    int r = f->broken ? f->broken : ovl_clusters_alloc(&f->clusters, 1, &at);
+    pthread_mutex_unlock(&f->lock);
+    if (r < 0)
+        return r;
+    r = ovl_pwrite(f->io, f->fd, data, OVL_CLUSTER, at << OVL_SHIFT);
+    if (!r)
+        r = set_entry(f, cluster, at << OVL_SHIFT | OVL_COPIED);
+    if (r < 0) {
+        pthread_mutex_lock(&f->lock);
+        ovl_clusters_drop(&f->clusters, at, 1);
+        pthread_mutex_unlock(&f->lock);
+    }
+    return r;
+}
+
+/* Zeros need no cluster of the file, and where the source has them too nothing at all. */
+static int write_zeros(struct overlay_file *f, uint64_t cluster, uint64_t entry)
+{
+    if (entry & OVL_ZERO || (!(entry & OVL_ADDRESS) && source_is_zero(f, cluster)))
+        return 0;
+    return set_entry(f, cluster, OVL_ZERO);
+}
+
+/* Replaces the cluster by its old content with the new bytes in it. */
+static int write_composed(struct overlay_file *f, uint64_t entry, const void *buf, size_t len, uint64_t off)
+{
+    uint64_t cluster = off >> OVL_SHIFT, start = cluster << OVL_SHIFT;
+    size_t in_disk = (size_t)min_u64(OVL_CLUSTER, f->source->size - start);
+    _cleanup_free_ uint8_t *data = malloc(OVL_CLUSTER);
+    if (!data)
+        return -ENOMEM;
+    int r = len < in_disk ? read_piece(f, entry, data, in_disk, start) : 0;
+    if (r < 0)
+        return r;
+    memset(data + in_disk, 0, OVL_CLUSTER - in_disk);
+    memcpy(data + (off - start), buf, len);
+    return ovl_is_zero(data, OVL_CLUSTER) ? write_zeros(f, cluster, entry) : write_new(f, cluster, data);
+}
+
+static int write_piece(struct overlay_file *f, const void *buf, size_t len, uint64_t off)
+{
+    uint64_t cluster = off >> OVL_SHIFT, entry;
+    pthread_mutex_lock(&f->lock);
+    int r = f->broken ? f->broken : ovl_entry(f, cluster, &entry);
+    bool fresh = !r && entry & OVL_ADDRESS && !(entry & OVL_ZERO) &&
+                 ovl_clusters_is_fresh(&f->clusters, (entry & OVL_ADDRESS) >> OVL_SHIFT);
+    if (fresh)
+        f->changed = true; /* it is already, but for scratch files */
+    pthread_mutex_unlock(&f->lock);
+    if (r < 0)
+        return r == -EUCLEAN ? -EIO : r;
+    if (len == OVL_CLUSTER && ovl_is_zero(buf, len))
+        return write_zeros(f, cluster, entry);
+    if (fresh)
+        return ovl_pwrite(f->io, f->fd, buf, len, (entry & OVL_ADDRESS) + off % OVL_CLUSTER);
+    return len == OVL_CLUSTER ? write_new(f, cluster, buf) : write_composed(f, entry, buf, len, off);
+}
+
+static int overlay_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    struct overlay_file *f = file_of(d);
+    int r = 0;
+    for (const uint8_t *p = buf; !r && len;) {
+        size_t n = piece(off, len);
+        pthread_rwlock_t *stripe = stripe_of(f, off >> OVL_SHIFT);
+        pthread_rwlock_wrlock(stripe);
+        r = write_piece(f, p, n, off);
+        pthread_rwlock_unlock(stripe);
+        p += n;
+        off += n;
+        len -= n;
+    }
+    return r;
+}
+
+static int discard_cluster(struct overlay_file *f, uint64_t cluster)
+{
+    pthread_rwlock_t *stripe = stripe_of(f, cluster);
+    pthread_rwlock_wrlock(stripe);
+    uint64_t entry;
+    int r = entry_of(f, cluster, &entry);
+    if (!r)
+        r = write_zeros(f, cluster, entry);
+    pthread_rwlock_unlock(stripe);
+    return r;
+}
+
+/* Only whole clusters; the rest stays as it was. Long stretches in which neither the overlay nor the source
+ * has anything are passed over by their maps. */
+static int overlay_discard(struct disk *d, uint64_t off, uint64_t len)
+{
+    uint64_t end = off + len == d->size ? round_up(d->size, OVL_CLUSTER) : off + len;
+    uint64_t last = end >> OVL_SHIFT;
+    for (uint64_t i = div_up(off, OVL_CLUSTER); i < last;) {
+        struct extent e;
+        int r = disk_map(d, i << OVL_SHIFT, (last - i) << OVL_SHIFT, &e);
+        if (r < 0)
+            return r;
+        if (e.kind != EXTENT_DATA && e.length >= OVL_CLUSTER) {
+            i += e.length >> OVL_SHIFT;
+            continue;
+        }
+        uint64_t n = max_u64(1, e.length >> OVL_SHIFT);
+        for (; n; n--, i++) {
+            r = discard_cluster(file_of(d), i);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static void overlay_disk_close(struct disk *d)
+{
+    free(d);
+}
+
+static const struct disk_ops overlay_ops = {
+    .name = "overlay",
+    .pread = overlay_pread,
+    .map = overlay_map,
+    .find = overlay_find,
+    .prefetch = overlay_prefetch,
+    .pwrite = overlay_pwrite,
+    .discard = overlay_discard,
+    .close = overlay_disk_close,
+};
+
+int ovl_disk_new(struct overlay_file *f, struct disk **ret)
+{
+    struct overlay_disk *d = calloc(1, sizeof *d);
+    if (!d)
+        return -ENOMEM;
+    d->disk = (struct disk){ .ops = &overlay_ops, .size = f->source->size };
+    d->f = f;
+    *ret = &d->disk;
+    return 0;
+}

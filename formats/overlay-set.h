@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_OVERLAY_SET_H
+#define FERRYFS_OVERLAY_SET_H
+/* The overlay of a whole VM, as overlay.c, overlay-open.c and overlay-store.c share it. */
+#include "json.h"
+#include "overlay-impl.h"
+
+enum { OVL_NAME = 40, OVL_NOTES_MAX = 1 << 20 };
+
+struct overlay_member {
+    struct overlay_file *f; /* NULL: the VM has this disk, but it couldn't be opened */
+    struct disk *disk;      /* over f */
+    char *bound;            /* JSON: what the source is */
+};
+
+struct overlay_note {
+    char *key, *text;
+};
+
+struct overlay {
+    const struct overlay_io *io;
+    char *dir; /* NULL: scratch */
+    int dir_fd;
+    struct ovl_lock lock;
+    size_t n;
+    struct overlay_member *members;
+    uint64_t generation;
+    struct timespec time;
+    struct overlay_note *notes;
+    size_t n_notes, note_bytes;
+    bool notes_changed;
+    int broken; /* -errno: whether the last commit holds isn't known */
+};
+
+void ovl_member_name(size_t i, char ret[OVL_NAME]);
+int ovl_note_put(struct overlay *v, const char *key, const char *text);
+
+/* Writes commit.json with the state that the disks' files were flushed to. With an error the old one holds,
+ * or, with *ret_unknown, nobody knows. */
+int ovl_store_write(struct overlay *v, uint64_t generation, struct timespec time, bool *ret_unknown);
+/* Reads it, and generation, time and notes into `v`. -ENOENT without a fault: there is none. */
+int ovl_store_read(struct overlay *v, struct json **ret, struct fault *fault);
+#endif

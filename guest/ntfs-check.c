@@ -18,6 +18,8 @@
 #include "../formats/checked.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 enum {
     BOOT_SIZE = 512,
@@ -133,24 +135,50 @@ static bool all_ff(const uint8_t *p, size_t n)
     return true;
 }
 
-static void note_log(struct ntfs *v, const uint8_t *head)
+/* What keeps a volume from being written. */
+enum unsafe {
+    SAFE,
+    RESUMABLE, /* Windows wants to go on where it stopped */
+    UNSAFE,
+};
+
+struct state {
+    struct ntfs *ntfs;
+    enum unsafe worst;
+    bool log_empty;
+};
+
+/* Notes the reason; the first one, of the worst, is the one that is given. */
+static void found(struct state *s, enum unsafe how, const char *what, const char *meaning)
+{
+    struct volume *volume = &s->ntfs->volume;
+    notes_add(&volume->notes, "NTFS: %s: %s", what, meaning);
+    if (how <= s->worst)
+        return;
+    s->worst = how;
+    snprintf(volume->read_only_why, sizeof volume->read_only_why, "NTFS: %s", what);
+}
+
+static const char as_on_disk[] = "contents are as on disk";
+
+static void judge_log(struct state *s, const uint8_t *head)
 {
     struct restart a = parse_restart(head), b = parse_restart(head + LOG_PAGE);
     struct restart r = b.valid && (!a.valid || b.lsn > a.lsn) ? b : a;
-    if (all_ff(head, RESTART_READ) && all_ff(head + LOG_PAGE, RESTART_READ))
+    s->log_empty = all_ff(head, RESTART_READ) && all_ff(head + LOG_PAGE, RESTART_READ);
+    if (s->log_empty)
         return;
     if (!r.valid)
-        notes_add(&v->volume.notes, "NTFS: the log has no valid restart page: contents are as on disk");
+        found(s, UNSAFE, "the log has no valid restart page", as_on_disk);
     else if (r.major >= 2)
-        notes_add(&v->volume.notes, "NTFS: the log is in use by Windows (fast startup, or not shut down): "
-                                    "contents are as on disk");
+        found(s, RESUMABLE, "the log is in use by Windows (fast startup, or not shut down)", as_on_disk);
     else if (!r.clean)
-        notes_add(&v->volume.notes,
-                  "NTFS: the log is dirty (not shut down cleanly): contents are as on disk");
+        found(s, UNSAFE, "the log is dirty (not shut down cleanly)", as_on_disk);
 }
 
-static void check_log(struct ntfs *v)
+static void check_log(struct state *s)
 {
+    struct ntfs *v = s->ntfs;
     ntfs_inode *ni = ntfs_inode_open(v->lib, FILE_LogFile);
     struct ntfs_data d;
     uint8_t head[LOG_PAGE + RESTART_READ];
@@ -161,41 +189,99 @@ static void check_log(struct ntfs *v)
         ntfs_data_done(&d);
     }
     if (r < 0 || n < sizeof head)
-        notes_add(&v->volume.notes, "NTFS: the log can't be read: contents are as on disk");
+        found(s, UNSAFE, "the log can't be read", as_on_disk);
     else
-        note_log(v, head);
+        judge_log(s, head);
     if (ni)
         ntfs_inode_close(ni);
 }
 
 /* ---- hibernation ---- */
 
-static void check_hiberfile(struct ntfs *v)
+static const char hiberfile[] = "hiberfil.sys";
+
+/* The file, opened; NULL: there is none. */
+static ntfs_inode *open_hiberfile(struct ntfs *v)
 {
     ntfs_inode *root = ntfs_inode_open(v->lib, FILE_root), *ni = NULL;
+    struct ntfs_name name;
     uint64_t mref;
-    if (root && !ntfs_lookup_name(v, root, "hiberfil.sys", &mref))
+    if (!root)
+        return NULL;
+    int r = ntfs_name_of(hiberfile, &name);
+    if (!r) {
+        r = ntfs_find(v, root, &name, &mref);
+        ntfs_name_done(&name);
+    }
+    ntfs_inode_close(root);
+    if (!r)
         ni = ntfs_inode_open(v->lib, mref);
+    return ni;
+}
+
+static bool is_hibernated(struct ntfs *v)
+{
+    ntfs_inode *ni = open_hiberfile(v);
     struct ntfs_data d;
+    bool ret = false;
     if (ni && !ntfs_data_load(v, ni, AT_DATA, AT_UNNAMED, 0, &d)) {
         char magic[4];
         size_t n;
-        if (!ntfs_data_read(&d, magic, sizeof magic, 0, &n) && n == sizeof magic &&
-            (!memcmp(magic, "hibr", 4) || !memcmp(magic, "HIBR", 4)))
-            notes_add(&v->volume.notes, "NTFS: Windows is hibernated (hiberfil.sys): what it had not written "
-                                        "is not seen");
+        ret = !ntfs_data_read(&d, magic, sizeof magic, 0, &n) && n == sizeof magic &&
+              (!memcmp(magic, "hibr", 4) || !memcmp(magic, "HIBR", 4));
         ntfs_data_done(&d);
     }
     if (ni)
         ntfs_inode_close(ni);
-    if (root)
-        ntfs_inode_close(root);
+    return ret;
 }
 
-void ntfs_check_state(struct ntfs *v)
+/* ---- all of it ---- */
+
+static bool version_known(const ntfs_volume *lib)
 {
-    if (v->lib->flags & VOLUME_IS_DIRTY)
-        notes_add(&v->volume.notes, "NTFS: the volume is marked dirty: Windows would run chkdsk");
-    check_log(v);
-    check_hiberfile(v);
+    return (lib->major_ver == 3 && lib->minor_ver <= 1) || (lib->major_ver == 1 && lib->minor_ver == 2);
+}
+
+static void check_volume(struct state *s)
+{
+    const ntfs_volume *lib = s->ntfs->lib;
+    const VOLUME_FLAGS busy =
+        VOLUME_RESIZE_LOG_FILE | VOLUME_UPGRADE_ON_MOUNT | VOLUME_REPAIR_OBJECT_ID | VOLUME_CHKDSK_UNDERWAY;
+    /* Over an emptied log the flag is what the discarding of a session leaves. */
+    if (lib->flags & VOLUME_IS_DIRTY)
+        found(s, s->log_empty ? RESUMABLE : UNSAFE, "the volume is marked dirty", "Windows would run chkdsk");
+    if (lib->flags & busy)
+        found(s, UNSAFE, "Windows has unfinished work on the volume", "it does that when it mounts it");
+    if (!version_known(lib))
+        found(s, UNSAFE, "the volume's version isn't known", "it is only read");
+    if (s->ntfs->clusters > s->ntfs->disk->size >> s->ntfs->cluster_shift)
+        found(s, UNSAFE, "the volume is longer than its partition", "it is only read");
+}
+
+void ntfs_check_state(struct ntfs *v, bool *ret_resumable)
+{
+    struct state s = { .ntfs = v, .worst = SAFE };
+    check_log(&s);
+    check_volume(&s);
+    if (is_hibernated(v))
+        found(&s, RESUMABLE, "Windows is hibernated (hiberfil.sys)", "what it had not written is not seen");
+    *ret_resumable = s.worst == RESUMABLE;
+}
+
+int ntfs_discard_session(struct ntfs *v)
+{
+    struct state s = { .ntfs = v, .worst = SAFE };
+    check_log(&s);
+    if (is_hibernated(v)) {
+        int r = ntfs_unlink(&v->volume, VOLUME_ROOT, hiberfile);
+        if (r < 0)
+            return r;
+    }
+    if (s.worst == SAFE)
+        return 0;
+    errno = EIO;
+    if (ntfs_logfile_reset(v->lib) || ntfs_volume_write_flags(v->lib, v->lib->flags | VOLUME_IS_DIRTY))
+        return ntfs_write_failed();
+    return 0;
 }

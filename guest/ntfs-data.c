@@ -38,6 +38,25 @@ int ntfs_failed(void)
     return errno == ENOMEM ? -ENOMEM : -EIO;
 }
 
+int ntfs_write_failed(void)
+{
+    switch (errno) {
+    case ENOMEM:
+    case ENOSPC:
+    case EFBIG:
+    case EMLINK:
+    case EEXIST:
+    case ENOTEMPTY:
+    case ENAMETOOLONG:
+    case EACCES:
+        return -errno;
+    case EOPNOTSUPP: /* what the library can't change */
+        return -EOPNOTSUPP;
+    default:
+        return -EIO;
+    }
+}
+
 /* ---- load (locked) ---- */
 
 static int load_resident(ntfs_attr *na, struct ntfs_data *d)
@@ -121,7 +140,9 @@ int ntfs_data_load(struct ntfs *v, ntfs_inode *ni, ATTR_TYPES type, ntfschar *na
     ntfs_attr *na = ntfs_attr_open(ni, type, name, name_len);
     if (!na)
         return errno == ENOENT ? -ENODATA : ntfs_failed();
-    struct ntfs_data d = { .ntfs = v, .ino = name_len || type != AT_DATA ? 0 : ni->mft_no };
+    struct ntfs_data d = { .ntfs = v };
+    if (!name_len && type == AT_DATA) /* what is written may lie otherwise at the next load */
+        d.ino = v->volume.writable ? ++v->loads : ni->mft_no;
     int r = load_attr(v, na, &d);
     ntfs_attr_close(na);
     if (r < 0)

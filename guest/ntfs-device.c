@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The device that libntfs-3g reads: our disk, read-only.
+/* The device that libntfs-3g reads and writes: our disk.
  *
- *     libntfs-3g ── ntfs_device_operations (here) ── disk_pread
+ *     libntfs-3g ── ntfs_device_operations (here) ── disk_pread, disk_pwrite, disk_discard
  *
  * The library seeks only to learn how long the device is: it wants to stand on the volume's last sector and
  * refuses the volume if it can't. A partition that was cut short must still be readable as far as it goes, so
  * seeking succeeds anywhere and reading past the end fails; ntfs-check.c notes such a volume. Metadata is
  * read a record (1 KiB) at a time by the library, mostly ascending, which would be a call down the whole disk
- * stack each: short reads are served from a few recent blocks. All calls come with the volume's lock held. */
+ * stack each: short reads are served from a few recent blocks. All calls come with the volume's lock held.
+ *
+ * Writes go through to the disk at once (file data is read past this device), and change the recent blocks
+ * too. The library goes on after a write that failed, as well as it can; the device remembers it, for whoever
+ * must know that the disk may hold half an operation. */
 #include "ntfs.h"
 
 #include "../formats/checked.h"
@@ -28,8 +32,10 @@ enum { READS_ALLOWED = 65536 };
 
 struct ntfs_disk {
     struct disk *disk;
-    int64_t pos;      /* of read and seek */
-    unsigned allowed; /* reads left, see ntfs_device_allow() */
+    bool writable, broken;    /* broken: a write failed */
+    struct ntfs_freed *freed; /* owned; NULL: not watched */
+    int64_t pos;              /* of read, write and seek */
+    unsigned allowed;         /* reads left, see ntfs_device_allow() */
     uint64_t held[BLOCKS];
     uint8_t blocks[BLOCKS][BLOCK];
 };
@@ -45,20 +51,29 @@ static int device_open(struct ntfs_device *dev, int flags)
         errno = EBUSY;
         return -1;
     }
-    if ((flags & O_ACCMODE) != O_RDONLY) {
+    bool write = (flags & O_ACCMODE) != O_RDONLY;
+    if (write && !disk_of(dev)->writable) {
         errno = EROFS;
         return -1;
     }
     NDevSetOpen(dev);
-    NDevSetReadOnly(dev);
+    if (!write)
+        NDevSetReadOnly(dev);
     return 0;
+}
+
+static void free_disk(struct ntfs_device *dev)
+{
+    if (dev->d_private)
+        ntfs_freed_free(disk_of(dev)->freed);
+    free(dev->d_private);
+    dev->d_private = NULL;
 }
 
 static int device_close(struct ntfs_device *dev)
 {
     NDevClearOpen(dev);
-    free(dev->d_private);
-    dev->d_private = NULL;
+    free_disk(dev);
     return 0;
 }
 
@@ -122,17 +137,49 @@ static s64 device_read(struct ntfs_device *dev, void *buf, s64 count)
     return n;
 }
 
-static s64 device_write(struct ntfs_device *dev, const void *buf, s64 count)
+/* The recent blocks have what was written at [off, off+len); NULL: forget what they have there. */
+static void update_recent(struct ntfs_disk *d, const uint8_t *buf, uint64_t len, uint64_t off)
 {
-    (void)dev, (void)buf, (void)count;
-    errno = EROFS;
-    return -1;
+    for (size_t slot = 0; slot < BLOCKS; slot++) {
+        if (d->held[slot] == BLOCK_NONE)
+            continue;
+        uint64_t begin = d->held[slot] * BLOCK, end = begin + BLOCK;
+        uint64_t from = begin > off ? begin : off, to = min_u64(end, off + len);
+        if (from >= to)
+            continue;
+        if (buf)
+            memcpy(d->blocks[slot] + (from - begin), buf + (from - off), to - from);
+        else
+            d->held[slot] = BLOCK_NONE;
+    }
 }
 
 static s64 device_pwrite(struct ntfs_device *dev, const void *buf, s64 count, s64 offset)
 {
-    (void)offset;
-    return device_write(dev, buf, count);
+    struct ntfs_disk *d = disk_of(dev);
+    int r = -EIO;
+    if (!d->writable || NDevReadOnly(dev)) {
+        r = -EROFS;
+    } else if (count >= 0 && offset >= 0 && range_inside((uint64_t)offset, (uint64_t)count, d->disk->size)) {
+        if (d->freed)
+            ntfs_freed_note(d->freed, (uint64_t)offset, (uint64_t)count);
+        r = disk_pwrite(d->disk, buf, (size_t)count, (uint64_t)offset);
+        update_recent(d, r < 0 ? NULL : buf, (uint64_t)count, (uint64_t)offset);
+        d->broken |= r < 0;
+    }
+    if (r < 0) {
+        errno = -r;
+        return -1;
+    }
+    return count;
+}
+
+static s64 device_write(struct ntfs_device *dev, const void *buf, s64 count)
+{
+    s64 n = device_pwrite(dev, buf, count, disk_of(dev)->pos);
+    if (n > 0)
+        disk_of(dev)->pos += n;
+    return n;
 }
 
 static int device_sync(struct ntfs_device *dev)
@@ -167,12 +214,15 @@ static struct ntfs_device_operations device_ops = {
     .ioctl = device_ioctl,
 };
 
-struct ntfs_device *ntfs_disk_device_new(struct disk *disk, const char *name)
+struct ntfs_device *ntfs_disk_device_new(struct disk *disk, const char *name, bool writable)
 {
     struct ntfs_disk *d = malloc(sizeof *d);
     if (!d)
         return NULL;
     d->disk = disk;
+    d->writable = writable;
+    d->broken = false;
+    d->freed = NULL;
     d->pos = 0;
     d->allowed = READS_ALLOWED;
     for (size_t i = 0; i < BLOCKS; i++)
@@ -185,12 +235,51 @@ struct ntfs_device *ntfs_disk_device_new(struct disk *disk, const char *name)
 
 void ntfs_disk_device_free(struct ntfs_device *dev)
 {
-    free(dev->d_private);
-    dev->d_private = NULL;
+    free_disk(dev);
     ntfs_device_free(dev);
 }
 
 void ntfs_device_allow(struct ntfs_device *dev)
 {
     disk_of(dev)->allowed = READS_ALLOWED;
+}
+
+void ntfs_device_protect(struct ntfs_device *dev)
+{
+    NDevSetReadOnly(dev);
+    disk_of(dev)->writable = false;
+}
+
+bool ntfs_device_broken(struct ntfs_device *dev)
+{
+    return disk_of(dev)->broken;
+}
+
+/* ---- what became free ---- */
+
+void ntfs_device_watch(struct ntfs *v)
+{
+    struct ntfs_data bitmap;
+    ntfs_inode *ni = v->lib->lcnbmp_ni;
+    if (ntfs_data_load(v, ni, AT_DATA, AT_UNNAMED, 0, &bitmap) < 0)
+        return;
+    disk_of(v->lib->dev)->freed = ntfs_freed_new(&bitmap);
+}
+
+static void discard_clusters(void *ctx, uint64_t cluster, uint64_t n)
+{
+    struct ntfs *v = ctx;
+    struct ntfs_disk *d = disk_of(v->lib->dev);
+    if (cluster >= v->clusters)
+        return;
+    n = min_u64(n, v->clusters - cluster);
+    update_recent(d, NULL, n << v->cluster_shift, cluster << v->cluster_shift);
+    disk_discard(d->disk, cluster << v->cluster_shift, n << v->cluster_shift); /* or it stays: no harm */
+}
+
+void ntfs_device_discard_freed(struct ntfs *v)
+{
+    struct ntfs_disk *d = disk_of(v->lib->dev);
+    if (d->freed)
+        ntfs_freed_take(d->freed, discard_clusters, v);
 }

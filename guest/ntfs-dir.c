@@ -18,9 +18,32 @@
 
 /* ---- look-up ---- */
 
-static int find_name(ntfs_inode *dir, const ntfschar *name, int len, uint64_t *ret_mref)
+int ntfs_name_of(const char *name, struct ntfs_name *ret)
 {
-    uint64_t mref = ntfs_inode_lookup_by_name(dir, name, len);
+    ntfschar *ucs = NULL;
+    int len = ntfs_mbstoucs(name, &ucs), r = 0;
+    if (len < 0 && errno == ENOMEM)
+        r = -ENOMEM;
+    else if (len > NTFS_MAX_NAME_LEN || (len < 0 && errno == ENAMETOOLONG))
+        r = -ENAMETOOLONG;
+    else if (len <= 0) /* not UTF-8: no name of NTFS */
+        r = -ENOENT;
+    if (r < 0)
+        free(ucs);
+    else
+        *ret = (struct ntfs_name){ ucs, len };
+    return r;
+}
+
+void ntfs_name_done(struct ntfs_name *name)
+{
+    free(name->ucs);
+    name->ucs = NULL;
+}
+
+int ntfs_find_exact(ntfs_inode *dir, const struct ntfs_name *name, uint64_t *ret_mref)
+{
+    uint64_t mref = ntfs_inode_lookup_by_name(dir, name->ucs, name->len);
     if (mref == UINT64_MAX)
         return errno == ENOENT ? -ENOENT : ntfs_failed();
     if (MREF(mref) < FILE_first_user) /* metadata, the root itself */
@@ -29,26 +52,30 @@ static int find_name(ntfs_inode *dir, const ntfschar *name, int len, uint64_t *r
     return 0;
 }
 
-int ntfs_lookup_name(struct ntfs *v, ntfs_inode *dir, const char *name, uint64_t *ret_mref)
+int ntfs_find(struct ntfs *v, ntfs_inode *dir, const struct ntfs_name *name, uint64_t *ret_mref)
 {
-    if (!ntfs_is_dir(dir))
-        return -ENOTDIR;
-    ntfschar *ucs = NULL;
-    int len = ntfs_mbstoucs(name, &ucs), r;
-    if (len < 0 && errno == ENOMEM)
-        r = -ENOMEM;
-    else if (len > NTFS_MAX_NAME_LEN || (len < 0 && errno == ENAMETOOLONG))
-        r = -ENAMETOOLONG;
-    else if (len <= 0) /* not UTF-8: no name of NTFS */
-        r = -ENOENT;
-    else
-        r = find_name(dir, ucs, len, ret_mref);
-    if (r == -ENOENT && len > 0) {
+    int r = ntfs_find_exact(dir, name, ret_mref);
+    if (r == -ENOENT) {
         NVolClearCaseSensitive(v->lib);
-        r = find_name(dir, ucs, len, ret_mref);
+        r = ntfs_find_exact(dir, name, ret_mref);
         NVolSetCaseSensitive(v->lib);
     }
-    free(ucs);
+    return r;
+}
+
+/* `name` in an inode that may be no directory. */
+static int lookup_in(struct ntfs *v, ntfs_inode *dir, const char *name, uint64_t *ret_mref)
+{
+    struct ntfs_name n;
+    if (!ntfs_is_dir(dir))
+        return -ENOTDIR;
+    int r = ntfs_name_of(name, &n);
+    if (r < 0)
+        return r;
+    r = ntfs_find(v, dir, &n, ret_mref);
+    ntfs_name_done(&n);
+    if (!r && v->volume.writable && ntfs_is_gone_name(name, *ret_mref))
+        r = -ENOENT;
     return r;
 }
 
@@ -58,12 +85,13 @@ static int has_parent(void *ctx, const FILE_NAME_ATTR *name)
 }
 
 /* Is the record what the directory's entry meant? */
-static int check_entry(struct ntfs *v, uint64_t dir_mft, uint64_t mref)
+static int check_entry(struct ntfs *v, uint64_t dir_mft, uint64_t mref, uint64_t *ret_ino)
 {
     ntfs_inode *ni;
-    int r = ntfs_get_inode(v, MREF(mref), &ni);
+    int r = ntfs_get_record(v, MREF(mref), &ni);
     if (r < 0)
         return r == -ENOENT ? -EIO : r;
+    *ret_ino = ntfs_ino_of(ni);
     if (MSEQNO(mref) && MSEQNO(mref) != le16_to_cpu(ni->mrec->sequence_number))
         r = -EIO;
     else if (ntfs_is_dir(ni)) {
@@ -78,23 +106,33 @@ int ntfs_lookup(struct volume *volume, uint64_t dir, const char *name, uint64_t 
 {
     struct ntfs *v = ntfs_of(volume);
     ntfs_inode *ni;
-    uint64_t mref = 0, dir_mft = 0;
+    uint64_t mref = 0, dir_mft = 0, found = 0;
     ntfs_lock(v);
     int r = ntfs_get_inode(v, dir, &ni);
     if (!r) {
         dir_mft = ni->mft_no;
-        r = ntfs_lookup_name(v, ni, name, &mref);
+        r = lookup_in(v, ni, name, &mref);
         ntfs_inode_close(ni);
     }
     if (!r)
-        r = check_entry(v, dir_mft, mref);
+        r = check_entry(v, dir_mft, mref, &found);
     ntfs_unlock(v);
     if (!r)
-        *ret_ino = MREF(mref);
+        *ret_ino = found;
     return r;
 }
 
 /* ---- listing ---- */
+
+uint64_t ntfs_complete_ino(struct ntfs *v, uint64_t mref)
+{
+    ntfs_inode *ni;
+    if (MSEQNO(mref) || ntfs_get_record(v, MREF(mref), &ni))
+        return mref;
+    uint64_t ino = ntfs_ino_of(ni);
+    ntfs_inode_close(ni);
+    return ino;
+}
 
 /* Entries are taken from the library in batches under the lock and handed out without it, so that `emit` may
  * call back. The library names an entry's own place; the smallest step behind it continues with the next one.
@@ -136,7 +174,7 @@ static int take_entry(void *ctx, const ntfschar *ucs, const int len, const int n
     }
     /* System files and reparse points may be something else: look at them to know. */
     mode_t type = dt_type == NTFS_DT_REG ? S_IFREG : dt_type == NTFS_DT_DIR ? S_IFDIR : 0;
-    b->entries[b->n++] = (struct entry){ name, MREF(mref), (uint64_t)pos + 1, type };
+    b->entries[b->n++] = (struct entry){ name, mref, (uint64_t)pos + 1, type };
     return 0;
 }
 
@@ -166,12 +204,16 @@ static int index_block_size(ntfs_inode *dir, uint32_t *ret)
     return n == sizeof root && *ret >= NTFS_BLOCK_SIZE && is_power_of_two(*ret) ? 0 : -EIO;
 }
 
+int ntfs_check_index(ntfs_inode *dir, uint32_t *ret_block_size)
+{
+    int r = check_index_bitmap(dir);
+    return r < 0 ? r : index_block_size(dir, ret_block_size);
+}
+
 static int list_from(struct ntfs *v, ntfs_inode *dir, s64 cookie, struct batch *b)
 {
     uint32_t block = 0;
-    int r = check_index_bitmap(dir);
-    if (!r)
-        r = index_block_size(dir, &block);
+    int r = ntfs_check_index(dir, &block);
     if (r < 0)
         return r;
     s64 pos = cookie, blocks_at = v->lib->mft_record_size;
@@ -183,6 +225,13 @@ static int list_from(struct ntfs *v, ntfs_inode *dir, s64 cookie, struct batch *
     return 0;
 }
 
+/* An entry refers to its file with the sequence number; where one doesn't, the file is asked. */
+static void complete_inos(struct ntfs *v, struct batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        b->entries[i].ino = ntfs_complete_ino(v, b->entries[i].ino);
+}
+
 /* Fills `b` from the cookie on; *ret_end: there is nothing behind it. */
 static int fill_batch(struct ntfs *v, uint64_t dir, uint64_t cookie, struct batch *b, bool *ret_end)
 {
@@ -192,6 +241,7 @@ static int fill_batch(struct ntfs *v, uint64_t dir, uint64_t cookie, struct batc
     if (!r) {
         r = ntfs_is_dir(ni) ? list_from(v, ni, (s64)cookie, b) : -ENOTDIR;
         ntfs_inode_close(ni);
+        complete_inos(v, b);
     }
     ntfs_unlock(v);
     *ret_end = b->n < b->max;
@@ -206,6 +256,8 @@ static void drop_entries(struct batch *b)
 
 int ntfs_list(struct volume *volume, uint64_t dir, uint64_t cookie, volume_emit emit, void *ctx)
 {
+    if (volume->writable)
+        return ntfs_list_writable(ntfs_of(volume), dir, cookie, emit, ctx);
     if (cookie > INT64_MAX)
         return -EINVAL;
     struct batch b = { .max = BATCH_FIRST };

@@ -101,7 +101,7 @@ int ntfs_listxattr(struct volume *volume, uint64_t ino, char *buf, size_t size, 
 
 /* ---- get ---- */
 
-/* A stream by its name (UTF-8): loaded under the lock, read without it. */
+/* A stream by its name (UTF-8). Of a volume that isn't written it is read without the lock. */
 static int get_stream(struct ntfs *v, uint64_t ino, const char *name, struct list *ret)
 {
     ntfschar *ucs = NULL;
@@ -110,6 +110,7 @@ static int get_stream(struct ntfs *v, uint64_t ino, const char *name, struct lis
         free(ucs);
         return -ENODATA;
     }
+    bool stays = !v->volume.writable;
     struct ntfs_data d;
     ntfs_inode *ni;
     ntfs_lock(v);
@@ -118,14 +119,17 @@ static int get_stream(struct ntfs *v, uint64_t ino, const char *name, struct lis
         r = ntfs_data_load(v, ni, AT_DATA, ucs, (uint32_t)len, &d);
         ntfs_inode_close(ni);
     }
-    ntfs_unlock(v);
     free(ucs);
-    if (r < 0)
-        return r;
-    ret->n = d.size;
-    if (ret->size && ret->n <= ret->size)
-        r = ntfs_data_read(&d, ret->buf, d.size, 0, &ret->n);
-    ntfs_data_done(&d);
+    if (stays)
+        ntfs_unlock(v);
+    if (!r) {
+        ret->n = d.size;
+        if (ret->size && ret->n <= ret->size)
+            r = ntfs_data_read(&d, ret->buf, d.size, 0, &ret->n);
+        ntfs_data_done(&d);
+    }
+    if (!stays)
+        ntfs_unlock(v);
     return r;
 }
 
@@ -158,23 +162,28 @@ static int get_system(struct ntfs *v, uint64_t ino, const char *name, struct lis
     return r == -ENOENT || r == -ENODATA || r == -EINVAL ? -ENODATA : r == -EPERM || r == -ENOMEM ? r : -EIO;
 }
 
+bool ntfs_stream_of(const char *name, char stream[static NTFS_STREAM_NAME_MAX])
+{
+    bool user = !strncmp(name, user_prefix, strlen(user_prefix));
+    if (strlen(name) > NAME_BYTES_MAX)
+        return false;
+    if (user)
+        snprintf(stream, NTFS_STREAM_NAME_MAX, "%s", name + strlen(user_prefix));
+    else
+        snprintf(stream, NTFS_STREAM_NAME_MAX, "%s%s", hidden_prefix, name);
+    return user || !strncmp(name, "security.", 9) || !strncmp(name, "trusted.", 8);
+}
+
 int ntfs_getxattr(struct volume *volume, uint64_t ino, const char *name, void *buf, size_t size,
                   size_t *ret_len)
 {
     struct ntfs *v = ntfs_of(volume);
     struct list value = { buf, size, 0 };
-    static const char *const stream_prefixes[] = { "security.", "trusted." };
+    char stream[NTFS_STREAM_NAME_MAX];
     int r = -ENODATA;
-    if (!strncmp(name, user_prefix, strlen(user_prefix)))
-        r = get_stream(v, ino, name + strlen(user_prefix), &value);
+    if (ntfs_stream_of(name, stream))
+        r = get_stream(v, ino, stream, &value);
     else if (!strncmp(name, "system.ntfs_", 12))
         r = get_system(v, ino, name, &value);
-    for (size_t i = 0; i < 2; i++) {
-        char stream[NAME_BYTES_MAX + sizeof hidden_prefix];
-        if (strncmp(name, stream_prefixes[i], strlen(stream_prefixes[i])) || strlen(name) > NAME_BYTES_MAX)
-            continue;
-        snprintf(stream, sizeof stream, "%s%s", hidden_prefix, name);
-        r = get_stream(v, ino, stream, &value);
-    }
     return r < 0 ? r : fit(size, value.n, ret_len);
 }

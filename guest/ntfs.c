@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The NTFS volume driver: inodes, attributes and files through libntfs-3g, read-only.
+/* The NTFS volume driver: inodes, attributes and files through libntfs-3g.
  *
- *     ntfs.c          open, getattr, link, files, statfs      ntfs-check.c    boot sector, log, hibernation
- *     ntfs-dir.c      look-up and listing                     ntfs-reparse.c  links, devices, placeholders
- *     ntfs-data.c     runlists, and reading without the lock  ntfs-xattr.c    streams and attributes as
- * xattrs ntfs-device.c   the library's view of the disk
+ *     ntfs.c          open, getattr, link, statfs, sync       ntfs-check.c    boot sector, log, hibernation
+ *     ntfs-dir.c      look-up and listing                     ntfs-list.c     listing while names change
+ *     ntfs-open.c     open files, and reading them            ntfs-write.c    writing them, sizes, times
+ *     ntfs-data.c     runlists, and reading without the lock  ntfs-names.c    create, link, unlink, rename
+ *     ntfs-reparse.c  links, devices, placeholders            ntfs-freed.c    which clusters became free
+ *     ntfs-xattr.c    streams and attributes as xattrs        ntfs-xattr-write.c
+ *     ntfs-device.c   the library's view of the disk
  *
- * Inode numbers are MFT record numbers; VOLUME_ROOT stands for record 5, and the records below 16, which
- * describe the file system itself, are neither listed nor found.
+ * An inode number is the MFT record's number, with its sequence number in the upper 16 bits: a record is used
+ * again for another file with the next sequence number. VOLUME_ROOT stands for record 5, and the records
+ * below 16, which describe the file system itself, are neither listed nor found.
+ *
+ * Writing: no inode of the library's stays open from one call to the next, and closing one writes it; what it
+ * keeps for the whole volume ($MFT's own record and the like) is written by sync. The log isn't written: it
+ * is clean, or the volume isn't written, and Windows finds a volume that was shut down. Atomicity is the
+ * disk's affair (an overlay that commits): a write that failed leaves half an operation, so from then on
+ * nothing is written, nor is the volume called synced, and what was committed before is what counts.
  *
  * The library trusts a volume not to make it run for ever: an index whose blocks refer to each other in a
  * circle would. The device counts what one call reads and fails beyond a limit, see ntfs_lock(). */
@@ -19,16 +29,6 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
-
-struct ntfs_file {
-    struct volume_file file; /* first */
-    struct ntfs_data data;
-};
-
-static struct ntfs_file *ntfs_file_of(struct volume_file *f)
-{
-    return (struct ntfs_file *)(void *)f;
-}
 
 void ntfs_lock(struct ntfs *v)
 {
@@ -49,10 +49,9 @@ static int check_inode(ntfs_inode *ni)
     return ni->mrec->base_mft_record ? -EIO : 0;
 }
 
-int ntfs_get_inode(struct ntfs *v, uint64_t ino, ntfs_inode **ret)
+int ntfs_get_record(struct ntfs *v, uint64_t mft, ntfs_inode **ret)
 {
-    uint64_t mft = ino == VOLUME_ROOT ? FILE_root : ino;
-    if (mft != FILE_root && (mft < FILE_first_user || mft > MFT_REF_MASK_CPU))
+    if (mft != FILE_root && mft < FILE_first_user)
         return -ENOENT;
     ntfs_inode *ni = ntfs_inode_open(v->lib, mft);
     if (!ni)
@@ -62,6 +61,35 @@ int ntfs_get_inode(struct ntfs *v, uint64_t ino, ntfs_inode **ret)
         ntfs_inode_close(ni);
     else
         *ret = ni;
+    return r;
+}
+
+uint64_t ntfs_ino_of(const ntfs_inode *ni)
+{
+    return ni->mft_no == FILE_root ? VOLUME_ROOT
+                                   : MK_MREF(ni->mft_no, le16_to_cpu(ni->mrec->sequence_number));
+}
+
+int ntfs_get_inode(struct ntfs *v, uint64_t ino, ntfs_inode **ret)
+{
+    if (ino != VOLUME_ROOT && MREF(ino) < FILE_first_user)
+        return -ENOENT;
+    ntfs_inode *ni;
+    int r = ntfs_get_record(v, ino == VOLUME_ROOT ? (uint64_t)FILE_root : MREF(ino), &ni);
+    if (r < 0)
+        return r;
+    if (ntfs_ino_of(ni) != ino) { /* the record is another file's by now */
+        ntfs_inode_close(ni);
+        return -ENOENT;
+    }
+    *ret = ni;
+    return 0;
+}
+
+int ntfs_put_inode(ntfs_inode *ni, int r)
+{
+    if (ntfs_inode_close(ni) && !r)
+        r = ntfs_write_failed();
     return r;
 }
 
@@ -160,6 +188,8 @@ static int fill_attr(struct ntfs *v, ntfs_inode *ni, struct volume_attr *ret)
     if (ni->flags & FILE_ATTR_READONLY && !S_ISLNK(s.type))
         ret->mode &= ~(mode_t)0222;
     r = file_sizes(v, ni, &s, ret);
+    if (ntfs_is_gone(v, ntfs_ino_of(ni)))
+        ret->nlink = 0;
     if (!r && S_ISLNK(s.type)) {
         char text[PATH_MAX];
         size_t n;
@@ -206,68 +236,6 @@ static int ntfs_readlink(struct volume *volume, uint64_t ino, char *buf, size_t 
     return r;
 }
 
-/* ---- files ---- */
-
-static int load_file(struct ntfs *v, ntfs_inode *ni, struct ntfs_data *ret)
-{
-    struct ntfs_special s;
-    int r = ntfs_special_of(v, ni, &s);
-    if (r < 0)
-        return r;
-    if (!S_ISREG(s.type))
-        return S_ISDIR(s.type) ? -EISDIR : -EINVAL;
-    if (s.data_error) { /* its $DATA says nothing: reads fail, but it can be opened and looked at */
-        *ret = (struct ntfs_data){ .ntfs = v, .error = s.data_error };
-        ret->size = ni->data_size > 0 ? (uint64_t)ni->data_size : 0;
-        return 0;
-    }
-    r = ntfs_data_load(v, ni, AT_DATA, AT_UNNAMED, 0, ret);
-    if (r == -ENODATA) /* a file without $DATA */
-        r = -EIO;
-    if (!r)
-        ret->holes_elsewhere = s.holes_elsewhere;
-    return r;
-}
-
-static int ntfs_open_file(struct volume *volume, uint64_t ino, struct volume_file **ret)
-{
-    struct ntfs *v = ntfs_of(volume);
-    struct ntfs_file *f = calloc(1, sizeof *f);
-    if (!f)
-        return -ENOMEM;
-    f->file.volume = volume;
-    ntfs_inode *ni;
-    ntfs_lock(v);
-    int r = ntfs_get_inode(v, ino, &ni);
-    if (!r) {
-        r = load_file(v, ni, &f->data);
-        ntfs_inode_close(ni);
-    }
-    ntfs_unlock(v);
-    if (r < 0)
-        free(f);
-    else
-        *ret = &f->file;
-    return r;
-}
-
-static int ntfs_read_file(struct volume_file *f, void *buf, size_t len, uint64_t off, size_t *ret_len)
-{
-    return ntfs_data_read(&ntfs_file_of(f)->data, buf, len, off, ret_len);
-}
-
-static int ntfs_map_file(struct volume_file *f, uint64_t off, uint64_t len, struct extent *ret)
-{
-    const struct ntfs_data *d = &ntfs_file_of(f)->data;
-    return off < d->size && len ? ntfs_data_map(d, off, min_u64(len, d->size - off), ret) : -EINVAL;
-}
-
-static void ntfs_release_file(struct volume_file *f)
-{
-    ntfs_data_done(&ntfs_file_of(f)->data);
-    free(ntfs_file_of(f));
-}
-
 /* ---- the volume ---- */
 
 /* Clear bits of $Bitmap, which is read once. -1: it can't be. */
@@ -297,16 +265,34 @@ static int64_t count_free(struct ntfs *v)
     return r < 0 ? -1 : (int64_t)(bytes * 8 - used);
 }
 
+/* Of a writable volume the library keeps count. */
+static int64_t free_now(struct ntfs *v)
+{
+    ntfs_lock(v);
+    int64_t n =
+        NVolFreeSpaceKnown(v->lib) || !ntfs_volume_get_free_space(v->lib) ? v->lib->free_clusters : -1;
+    v->records = (uint64_t)v->lib->mft_na->data_size >> v->lib->mft_record_size_bits;
+    ntfs_unlock(v);
+    return n;
+}
+
+static int64_t free_once(struct ntfs *v)
+{
+    int64_t n = atomic_load(&v->free_clusters);
+    if (n < 0) {
+        n = count_free(v);
+        if (n >= 0)
+            atomic_store(&v->free_clusters, n);
+    }
+    return n;
+}
+
 static int ntfs_statfs(struct volume *volume, struct statvfs *ret)
 {
     struct ntfs *v = ntfs_of(volume);
-    int64_t free_clusters = atomic_load(&v->free_clusters);
-    if (free_clusters < 0) {
-        free_clusters = count_free(v);
-        if (free_clusters < 0)
-            return -EIO;
-        atomic_store(&v->free_clusters, free_clusters);
-    }
+    int64_t free_clusters = volume->writable ? free_now(v) : free_once(v);
+    if (free_clusters < 0)
+        return -EIO;
     *ret = (struct statvfs){
         .f_bsize = (unsigned long)1 << v->cluster_shift,
         .f_frsize = (unsigned long)1 << v->cluster_shift,
@@ -319,11 +305,45 @@ static int ntfs_statfs(struct volume *volume, struct statvfs *ret)
     return 0;
 }
 
+/* The files of the file system itself that the library keeps open. */
+static int sync_library(ntfs_volume *lib)
+{
+    /* The bitmaps' content goes to the disk at once; what is in memory are the records' sizes and runlists.
+     */
+    ntfs_inode *const system[] = { lib->secure_ni, lib->vol_ni, lib->lcnbmp_ni, lib->mft_ni,
+                                   lib->mftmirr_ni };
+    int r = 0;
+    if (lib->secure_xsii)
+        ntfs_index_ctx_reinit(lib->secure_xsii);
+    if (lib->secure_xsdh)
+        ntfs_index_ctx_reinit(lib->secure_xsdh);
+    for (size_t i = 0; i < sizeof system / sizeof *system; i++)
+        if (system[i] && ntfs_inode_sync(system[i]) && !r)
+            r = ntfs_failed();
+    return r;
+}
+
+static int ntfs_sync(struct volume *volume)
+{
+    struct ntfs *v = ntfs_of(volume);
+    if (!volume->writable)
+        return 0;
+    ntfs_lock(v);
+    int r = sync_library(v->lib);
+    if (!r)
+        r = ntfs_may_write(v);
+    if (!r)
+        ntfs_device_discard_freed(v);
+    ntfs_unlock(v);
+    return r;
+}
+
 static void ntfs_close(struct volume *volume)
 {
     struct ntfs *v = ntfs_of(volume);
     if (v->lib)
         ntfs_umount(v->lib, FALSE);
+    ntfs_list_done(v);
     pthread_mutex_destroy(&v->lock);
     notes_done(&v->volume.notes);
     free(v);
@@ -342,6 +362,18 @@ static const struct volume_ops ntfs_ops = {
     .getxattr = ntfs_getxattr,
     .statfs = ntfs_statfs,
     .close = ntfs_close,
+    .create = ntfs_create_file,
+    .hardlink = ntfs_hardlink,
+    .unlink = ntfs_unlink,
+    .rmdir = ntfs_rmdir,
+    .rename = ntfs_rename,
+    .setattr = ntfs_setattr,
+    .write = ntfs_write_file,
+    .fallocate = ntfs_allocate,
+    .setxattr = ntfs_setxattr,
+    .removexattr = ntfs_removexattr,
+    .sync = ntfs_sync,
+    .recover = ntfs_recover,
 };
 
 /* What the library keeps for the whole process. */
@@ -352,12 +384,13 @@ static void init_library(void)
     ntfs_set_char_encoding("utf8");
 }
 
-static int mount_library(struct ntfs *v, const char *name, struct fault *fault)
+static int mount_library(struct ntfs *v, const char *name, bool writable, struct fault *fault)
 {
-    struct ntfs_device *dev = ntfs_disk_device_new(v->disk, name);
+    struct ntfs_device *dev = ntfs_disk_device_new(v->disk, name, writable);
     if (!dev)
         return fault_in(fault, -ENOMEM, name, "out of memory");
-    v->lib = ntfs_device_mount(dev, NTFS_MNT_RDONLY);
+    /* FORENSIC: the mount itself writes nothing; whether writing is safe is for ntfs_check_state(). */
+    v->lib = ntfs_device_mount(dev, writable ? NTFS_MNT_FORENSIC : NTFS_MNT_RDONLY);
     if (!v->lib) {
         int err = errno;
         ntfs_disk_device_free(dev);
@@ -371,14 +404,37 @@ static int mount_library(struct ntfs *v, const char *name, struct fault *fault)
     }
     ntfs_create_lru_caches(v->lib);
     ntfs_set_shown_files(v->lib, FALSE, TRUE, FALSE);
+    NVolClearCompression(v->lib); /* of new files; existing compressed ones stay that */
     v->cluster_shift = v->lib->cluster_size_bits;
     v->clusters = (uint64_t)v->lib->nr_clusters;
     v->records = (uint64_t)v->lib->mft_na->data_size >> v->lib->mft_record_size_bits;
     return 0;
 }
 
-static int ntfs_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
-                     struct fault *fault)
+/* Decides whether the volume is written, and discards a saved session where that was asked for. */
+static void make_writable(struct ntfs *v, unsigned flags, bool resumable)
+{
+    struct volume *volume = &v->volume;
+    if (*volume->read_only_why && resumable && flags & VOLUME_DISCARD_HIBERNATION) {
+        volume->writable = true; /* for what follows */
+        int r = ntfs_discard_session(v);
+        if (!r)
+            *volume->read_only_why = 0;
+        else
+            snprintf(volume->read_only_why, sizeof volume->read_only_why,
+                     "NTFS: the hibernated session can't be discarded: %s", strerror(-r));
+    }
+    volume->writable = !*volume->read_only_why;
+    if (volume->writable) {
+        ntfs_device_watch(v);
+    } else {
+        NVolSetReadOnly(v->lib);
+        ntfs_device_protect(v->lib->dev);
+    }
+}
+
+static int open_volume(struct disk *disk, const char *name, struct cache *cache, bool writable,
+                       unsigned flags, struct volume **ret, struct fault *fault)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, init_library);
@@ -395,16 +451,36 @@ static int ntfs_open(struct disk *disk, const char *name, struct cache *cache, s
     pthread_mutex_init(&v->lock, NULL);
     int r = ntfs_check_boot(disk, name, &v->volume.notes, fault);
     if (!r)
-        r = mount_library(v, name, fault);
+        r = mount_library(v, name, writable, fault);
     if (r < 0) {
         ntfs_close(&v->volume);
         return r;
     }
-    ntfs_check_state(v);
+    bool resumable;
+    ntfs_check_state(v, &resumable);
+    if (writable)
+        make_writable(v, flags, resumable);
     *ret = &v->volume;
     return 0;
 }
 
+static int ntfs_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
+                     struct fault *fault)
+{
+    return open_volume(disk, name, cache, false, 0, ret, fault);
+}
+
+static int ntfs_open_writable(struct disk *disk, const char *name, struct cache *cache, unsigned flags,
+                              struct volume **ret, struct fault *fault)
+{
+    return open_volume(disk, name, cache, disk_writable(disk), flags, ret, fault);
+}
+
 static const char *const ntfs_types[] = { "ntfs", NULL };
 
-const struct volume_driver ntfs_driver = { .name = "ntfs", .types = ntfs_types, .open = ntfs_open };
+const struct volume_driver ntfs_driver = {
+    .name = "ntfs",
+    .types = ntfs_types,
+    .open = ntfs_open,
+    .open_writable = ntfs_open_writable,
+};

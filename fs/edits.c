@@ -43,23 +43,25 @@ void ferry_edit_end(struct ferry *f, bool changed)
 
 /* ---- opening ---- */
 
-int ferry_overlay_open(struct ferry *f, struct fault *fault)
+int ferry_overlay_open(struct ferry *f, const char *mountpoint, struct fault *fault)
 {
     const struct options *o = f->options;
-    if (!o->overlay && !o->scratch)
+    if (o->command != COMMAND_MOUNT || (!o->overlay && !o->scratch))
         return 0;
-    size_t n = f->vm->n_disks;
-    _cleanup_free_ struct overlay_source *sources = calloc(n ? n : 1, sizeof *sources);
+    size_t n = 0;
+    _cleanup_free_ struct overlay_source *sources = calloc(f->vm->n_disks + 1, sizeof *sources);
     f->gate = gate_new();
     if (!sources || !f->gate)
         return fault_in(fault, -ENOMEM, "", "out of memory");
-    for (size_t i = 0; i < n; i++)
-        sources[i] =
-            (struct overlay_source){ .image = f->vm->disks[i].image, .name = f->vm->disks[i].source };
+    for (size_t i = 0; i < f->vm->n_disks; i++) { /* one that can't be opened has no overlay */
+        struct vm_disk *d = &f->vm->disks[i];
+        if (d->image)
+            sources[n++] = (struct overlay_source){ .image = d->image, .name = d->source };
+    }
     struct overlay_options oo = {
         .dir = o->overlay,
         .rebind = o->rebind,
-        .mountpoint = o->mountpoint,
+        .mountpoint = mountpoint,
         .wait_seconds = 60,
     };
     return overlay_open(&oo, sources, n, &f->overlay, fault);

@@ -23,7 +23,7 @@ static void set_owner(struct ferry *f, const struct options *o)
     f->umask = o->umask >= 0 ? (mode_t)o->umask : mask;
 }
 
-int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
+int ferry_open(const struct options *o, const char *mountpoint, struct ferry **ret, struct fault *fault)
 {
     struct ferry *f = calloc(1, sizeof *f);
     if (!f)
@@ -56,7 +56,7 @@ int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault)
         r = vm_open(&vo, &env, &f->vm, fault);
     }
     if (!r)
-        r = ferry_overlay_open(f, fault);
+        r = ferry_overlay_open(f, mountpoint, fault);
     if (!r && ferry_states_open(f) < 0)
         r = fault_in(fault, -ENOMEM, "", "out of memory");
     struct node_id root = { .ops = &root_ops };
@@ -74,13 +74,16 @@ void ferry_close(struct ferry *f)
 {
     if (!f)
         return;
+    if (f->overlay)
+        overlay_finishing(f->overlay);
     ferry_edits_stop(f);
     digesters_free(f->digesters);
     pool_free(f->pool); /* before all that its jobs use */
     node_table_free(f->nodes);
     guest_free(f->guest);
     ferry_states_close(f);
-    overlay_close(f->overlay);
+    if (f->overlay)
+        overlay_close(f->overlay);
     vm_close(f->vm);
     cache_free(f->cache);
     gate_free(f->gate);

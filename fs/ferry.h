@@ -82,8 +82,9 @@ struct ferry {
     pthread_cond_t committer_wake;
 };
 
-/* Opens the sources. 0, or -errno with a fault. */
-int ferry_open(const struct options *o, struct ferry **ret, struct fault *fault);
+/* Opens the sources, and the overlay of a mount. `mountpoint` is absolute (NULL: nothing is mounted). 0, or
+ * -errno with a fault. */
+int ferry_open(const struct options *o, const char *mountpoint, struct ferry **ret, struct fault *fault);
 void ferry_close(struct ferry *f);
 /* Ends what is under way for requests that wait; for when no more come. */
 void ferry_stop(struct ferry *f);
@@ -128,5 +129,5 @@ void ferry_thaw(struct ferry *f);
 int ferry_edits_start(struct ferry *f);
 int ferry_edits_stop(struct ferry *f);
 /* Called by ferry_open: opens the overlay, if one is asked for. */
-int ferry_overlay_open(struct ferry *f, struct fault *fault);
+int ferry_overlay_open(struct ferry *f, const char *mountpoint, struct fault *fault);
 #endif

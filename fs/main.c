@@ -152,7 +152,7 @@ static int serve(const struct options *o, const char *mountpoint, struct start *
     struct ferry *f = NULL;
     struct session *s = NULL;
     struct fault fault = { 0 };
-    int r = ferry_open(o, &f, &fault);
+    int r = ferry_open(o, mountpoint, &f, &fault);
     if (r < 0) {
         complain(&fault);
         return exit_status(r);
@@ -223,7 +223,7 @@ static int command_info(const struct options *o)
     struct ferry *f = NULL;
     struct fault fault = { 0 };
     struct shared_text *t = NULL;
-    int r = ferry_open(o, &f, &fault);
+    int r = ferry_open(o, NULL, &f, &fault);
     if (r < 0) {
         complain(&fault);
         return exit_status(r);

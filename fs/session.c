@@ -805,7 +805,10 @@ int session_run(struct session *s, void (*answering)(void *ctx), void *ctx)
 {
     s->answering = answering;
     s->ctx = ctx;
-    int r = session_loop(s);
+    int r = ferry_edits_start(s->ferry);
+    if (r < 0)
+        return r;
+    r = session_loop(s);
     ferry_stop(s->ferry); /* while what it answers can still be answered */
     fuse_session_unmount(s->fuse);
     fuse_remove_signal_handlers(s->fuse);

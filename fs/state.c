@@ -43,6 +43,15 @@ static void name_snapshots(struct ferry_disk *d, const struct image_snapshot *s)
     }
 }
 
+/* How many of the disks before i are in the overlay: those that could be opened. */
+static size_t disks_before(const struct ferry *f, size_t i)
+{
+    size_t n = 0;
+    while (i--)
+        n += f->vm->disks[i].image != NULL;
+    return n;
+}
+
 static int open_disk(struct ferry *f, size_t i)
 {
     struct ferry_disk *d = &f->disks[i];
@@ -50,7 +59,7 @@ static int open_disk(struct ferry *f, size_t i)
     init_state(&d->current, i, 0);
     d->current.opened = true;
     d->current.image = image;
-    d->disk = !image ? NULL : f->overlay ? overlay_disk(f->overlay, i) : image->disk;
+    d->disk = !image ? NULL : f->overlay ? overlay_disk(f->overlay, disks_before(f, i)) : image->disk;
     if (later(f->vm->disks[i].mtime, f->mtime))
         f->mtime = f->vm->disks[i].mtime;
     size_t n = image ? image->layers[0].n_snapshots : 0;

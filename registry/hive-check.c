@@ -20,6 +20,7 @@ struct check {
     void *ctx;
     bool lost;            /* LOST counts too */
     struct hive_edits *e; /* the walk before the first edit: takes the free cells */
+    uint32_t end;         /* of what the hive really has */
     uint8_t *in_use, *reached;
     struct hive_sk_use *sks; /* by open addressing, room a power of two; cell 0: free */
     size_t n_sks, room_sks;
@@ -167,7 +168,7 @@ static void check_bins(struct check *c)
 static bool reach(struct check *c, uint32_t at, uint32_t key, const char *what)
 {
     char text[100];
-    if (at % 8 || at >= hive_pages_size(c->h->pages) || !bit(c->in_use, at)) {
+    if (at % 8 || at >= c->end || !bit(c->in_use, at)) {
         snprintf(text, sizeof text, "%s isn't a cell in use", what);
         report_key(c, UNSAFE, at, key, text);
         return false;
@@ -557,8 +558,7 @@ static void check_key(struct check *c, uint32_t at, uint32_t parent, unsigned de
 
 static void check_reached(struct check *c)
 {
-    uint32_t size = hive_pages_size(c->h->pages);
-    for (uint32_t at = 0; at < size; at += 64) {
+    for (uint32_t at = 0; at < c->end; at += 64) {
         unsigned lost = (unsigned)c->in_use[at / 64] & ~(unsigned)c->reached[at / 64];
         for (; lost; lost &= lost - 1)
             report(c, LOST, at + 8 * (uint32_t)__builtin_ctz(lost), "a cell that nothing refers to");
@@ -578,7 +578,8 @@ static void check_base(struct check *c)
 
 static int walk(struct check *c)
 {
-    size_t n = hive_pages_size(c->h->pages) / 64 + 1;
+    c->end = hive_pages_there(c->h->pages);
+    size_t n = c->end / 64 + 1;
     c->in_use = calloc(n, 1);
     c->reached = calloc(n, 1);
     if (!c->in_use || !c->reached)

@@ -281,9 +281,8 @@ static int grow(struct hive *h, uint32_t size)
     uint8_t head[HIVE_BIN_HEADER] = "hbin";
     if (bin > HIVE_SIZE_MAX - at)
         return -EFBIG;
-    int r = hive_pages_resize(h->pages, at + (uint32_t)bin);
-    if (!r)
-        r = put_zeros(h, at, bin);
+    hive_pages_resize(h->pages, at + (uint32_t)bin);
+    int r = put_zeros(h, at, bin);
     put_le32(head + 4, at);
     put_le32(head + 8, (uint32_t)bin);
     if (!r)

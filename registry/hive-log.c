@@ -135,7 +135,8 @@ static int apply_entry(struct hive *h, struct bytes b)
 {
     uint32_t n = le32(b, ENTRY_RANGES), bins = le32(b, ENTRY_BINS);
     size_t data = ENTRY_HEAD + 8 * (size_t)n;
-    int r = hive_pages_resize(h->pages, bins);
+    int r = 0;
+    hive_pages_resize(h->pages, bins);
     for (uint32_t i = 0; !r && i < n; i++) {
         uint32_t off = le32(b, ENTRY_HEAD + 8 * (size_t)i), len = le32(b, ENTRY_HEAD + 8 * (size_t)i + 4);
         r = hive_pages_write(h->pages, b.p + data, len, off);
@@ -212,7 +213,8 @@ static int replay_old(struct hive *h, struct log *log)
     uint64_t data = round_up(at + 4 + n_map, LOG_SECTOR);
     if (!dirty || !range_inside(data, dirty * LOG_SECTOR, log->file->size))
         return 0; /* all of it or nothing: a part of a transaction would be worse than none */
-    int r = hive_pages_resize(h->pages, bins);
+    int r = 0;
+    hive_pages_resize(h->pages, bins);
     for (uint32_t i = 0; !r && i < sectors; i++) {
         if (!(map[i / 8] >> i % 8 & 1))
             continue;
@@ -262,7 +264,7 @@ static void open_log(struct hive_file *f, struct log *ret)
 }
 
 /* The base block that a log keeps for the hive. */
-static int take_base(struct hive *h, const struct log *log)
+static void take_base(struct hive *h, const struct log *log)
 {
     memcpy(h->base, log->base, BASE_SUM_SIZE);
     put_le32(h->base + BASE_TYPE, 0);
@@ -270,7 +272,7 @@ static int take_base(struct hive *h, const struct log *log)
     h->state.minor = base_field(h->base, BASE_MINOR);
     h->sequence = base_field(h->base, BASE_SEQUENCE1);
     h->base_bad = false;
-    return hive_pages_resize(h->pages, base_field(h->base, BASE_BINS));
+    hive_pages_resize(h->pages, base_field(h->base, BASE_BINS));
 }
 
 static int replay_new_logs(struct hive *h, struct log *logs, size_t n)
@@ -296,9 +298,7 @@ static int replay_new_logs(struct hive *h, struct log *logs, size_t n)
         if (b && last_sequence(b) > last_sequence(a))
             a = b;
         b = NULL;
-        int r = take_base(h, a);
-        if (r < 0)
-            return r;
+        take_base(h, a);
     } else if (a->first < base_field(h->base, BASE_SEQUENCE2)) {
         a = b; /* what it has is in the hive already */
         b = NULL;
@@ -325,9 +325,8 @@ int hive_replay(struct hive *h)
             base_field(l->base, BASE_SEQUENCE1) != base_field(l->base, BASE_SEQUENCE2) || !same_time(h, l))
             continue;
         if (h->base_bad)
-            r = take_base(h, l);
-        if (!r)
-            r = replay_old(h, l);
+            take_base(h, l);
+        r = replay_old(h, l);
     }
     return r;
 }

@@ -101,14 +101,14 @@ int hive_pages_new(struct hive_file *file, uint32_t size, size_t cache_bytes, st
         return -ENOMEM;
     p->file = file;
     p->size = size;
-    p->n_table = pages_of(size);
+    uint64_t there = file->size < HIVE_BASE_SIZE ? 0 : (file->size - HIVE_BASE_SIZE) / HIVE_PAGE;
+    p->in_file = (uint32_t)min_u64(there, pages_of(size));
+    p->n_table = p->in_file; /* what a base block claims beyond its file costs nothing */
     p->table = calloc(p->n_table ? p->n_table : 1, sizeof *p->table);
     if (!p->table) {
         free(p);
         return -ENOMEM;
     }
-    uint64_t there = file->size < HIVE_BASE_SIZE ? 0 : (file->size - HIVE_BASE_SIZE) / HIVE_PAGE;
-    p->in_file = (uint32_t)min_u64(there, pages_of(size));
     p->use.next = p->use.prev = &p->use;
     p->max_clean = cache_bytes / sizeof(struct page);
     if (p->max_clean < CACHE_PAGES_MIN)
@@ -235,14 +235,32 @@ int hive_pages_read(struct hive_pages *p, void *buf, size_t len, uint32_t off, u
 
 /* ---- writing ---- */
 
+/* Room in the table for `n` pages. */
+static int table_reserve(struct hive_pages *p, size_t n)
+{
+    if (n <= p->n_table)
+        return 0;
+    size_t room = n + n / 8 + 16; /* a hive grows by one bin at a time */
+    struct page **table = realloc(p->table, room * sizeof *table);
+    if (!table)
+        return -ENOMEM;
+    memset(table + p->n_table, 0, (room - p->n_table) * sizeof *table);
+    p->table = table;
+    p->n_table = room;
+    return 0;
+}
+
 /* The page, loaded or new; only the writer calls this, so it stays. */
 static int page_for_writing(struct hive_pages *p, uint32_t number, struct page **ret, bool *ret_new)
 {
     struct page *g;
+    int r = table_reserve(p, (size_t)number + 1);
+    if (r < 0)
+        return r;
     *ret_new = false;
     while (!(g = p->table[number])) {
         if (number < p->in_file) {
-            int r = load(p, number);
+            r = load(p, number);
             if (r < 0)
                 return r;
             continue;
@@ -306,25 +324,15 @@ int hive_pages_write(struct hive_pages *p, const void *buf, size_t len, uint32_t
     return 0;
 }
 
-int hive_pages_resize(struct hive_pages *p, uint32_t size)
+void hive_pages_resize(struct hive_pages *p, uint32_t size)
 {
     size_t n = pages_of(size);
-    if (n > p->n_table) {
-        size_t room = n + n / 8 + 16; /* a hive grows by one bin at a time */
-        struct page **table = realloc(p->table, room * sizeof *table);
-        if (!table)
-            return -ENOMEM;
-        memset(table + p->n_table, 0, (room - p->n_table) * sizeof *table);
-        p->table = table;
-        p->n_table = room;
-    }
-    for (size_t i = n; i < pages_of(p->size); i++)
+    for (size_t i = n; i < pages_of(p->size) && i < p->n_table; i++)
         if (p->table[i])
             drop_page(p, p->table[i]);
     p->size = size;
     if (p->in_file > n)
         p->in_file = (uint32_t)n;
-    return 0;
 }
 
 /* ---- savepoints ---- */
@@ -391,9 +399,19 @@ void hive_pages_release(struct hive_pages *p)
 bool hive_pages_are_complete(const struct hive_pages *p)
 {
     for (size_t i = p->in_file; i < pages_of(p->size); i++)
-        if (!p->table[i])
+        if (i >= p->n_table || !p->table[i])
             return false;
     return true;
+}
+
+uint32_t hive_pages_there(const struct hive_pages *p)
+{
+    size_t n = pages_of(p->size);
+    if (n > p->n_table)
+        n = p->n_table;
+    while (n > p->in_file && !p->table[n - 1])
+        n--;
+    return (uint32_t)(n * HIVE_PAGE);
 }
 
 bool hive_pages_are_dirty(const struct hive_pages *p)
@@ -433,6 +451,6 @@ void hive_pages_stored(struct hive_pages *p)
             use_add(p, p->table[i]);
         }
     uint64_t there = p->file->size < HIVE_BASE_SIZE ? 0 : (p->file->size - HIVE_BASE_SIZE) / HIVE_PAGE;
-    p->in_file = (uint32_t)min_u64(there, pages_of(p->size));
+    p->in_file = (uint32_t)min_u64(min_u64(there, pages_of(p->size)), p->n_table);
     evict(p);
 }

@@ -24,8 +24,8 @@ uint32_t hive_pages_size(const struct hive_pages *p);
 int hive_pages_read(struct hive_pages *p, void *buf, size_t len, uint32_t off, uint32_t *ret_at);
 /* The same range rule; pages that the file doesn't have begin as zeros. */
 int hive_pages_write(struct hive_pages *p, const void *buf, size_t len, uint32_t off);
-/* To a multiple of a page. New pages are absent until they are written. -ENOMEM. */
-int hive_pages_resize(struct hive_pages *p, uint32_t size);
+/* To a multiple of a page. New pages are absent until they are written. */
+void hive_pages_resize(struct hive_pages *p, uint32_t size);
 
 /* -EBUSY: both levels are taken. */
 int hive_pages_savepoint(struct hive_pages *p);
@@ -35,6 +35,8 @@ void hive_pages_release(struct hive_pages *p);
 
 /* Is every page in the file or in memory? A file cut short lacks some. */
 bool hive_pages_are_complete(const struct hive_pages *p);
+/* Bytes up to the end of the last page that is in the file or in memory. */
+uint32_t hive_pages_there(const struct hive_pages *p);
 bool hive_pages_are_dirty(const struct hive_pages *p);
 /* Writes the changed pages to the file; they stay dirty until hive_pages_stored. */
 int hive_pages_store(struct hive_pages *p);

@@ -85,7 +85,7 @@ static int store_segments(struct hive *h, const uint8_t *data, size_t len, uint3
     for (uint32_t i = 0; !r && i < n; i++) {
         size_t from = (size_t)i * HIVE_SEGMENT, k = len - from < HIVE_SEGMENT ? len - from : HIVE_SEGMENT;
         uint32_t segment;
-        r = hive_alloc(h, k, &segment);
+        r = hive_alloc(h, k + 4, &segment); /* hivex takes the last 4 bytes of a segment's cell for none */
         if (!r)
             r = hive_put(h, segment, 0, data + from, k);
         if (!r)

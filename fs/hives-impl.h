@@ -5,6 +5,8 @@
 #include "ferry.h"
 #include "hives.h"
 
+#include "../guest/walk.h"
+
 enum { HIVES_MAX = 1024, CUT_NAMES_MAX = 4096 };
 
 /* A name that was shown cut. */
@@ -16,7 +18,7 @@ struct cut_name {
 
 struct hives {
     pthread_mutex_t lock; /* held while hives are looked for; taken before any hive's */
-    bool machine_scanned, users_scanned;
+    bool machine_scanned, users_scanned, bcd_scanned;
     struct reg_hive *list[HIVES_MAX]; /* owned; grows only */
     _Atomic size_t n;
     bool alone;
@@ -30,6 +32,10 @@ struct reg_hive *hives_add(struct hives *hs, enum hive_place where, const char *
 /* Fill the list (hives-scan.c); hs->lock is held. */
 void hives_scan_machine(struct ferry *f, struct hives *hs);
 void hives_scan_users(struct ferry *f, struct hives *hs);
+void hives_scan_bcd(struct ferry *f, struct hives *hs); /* hives-bcd.c */
+/* Adds the hive at a path of a realm, if there is one. */
+bool hives_add_at(struct ferry *f, struct hives *hs, enum hive_place where, const struct realm *realm,
+                  const char *name, const char *path);
 /* The files of a guest's hive with its logs (hives-scan.c). */
 int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault);
 /* Of the hive that is the source (hives-alone.c). */

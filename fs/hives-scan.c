@@ -115,7 +115,9 @@ int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_fil
 {
     static const char *const suffixes[] = { ".LOG", ".LOG1", ".LOG2" };
     struct hive_file **logs[] = { &ret->log, &ret->log1, &ret->log2 };
-    struct realm realm = windows_realm(f);
+    struct realm realm = { f->guest, NULL, h->volume };
+    if (!h->in_volume)
+        realm = windows_realm(f);
     int r = open_place(f, (struct place){ h->volume, h->ino }, h->path, &ret->primary);
     for (int i = 0; i < 3 && !r; i++) {
         char path[PATH_SIZE + 8];
@@ -147,19 +149,26 @@ static bool is_hive(struct ferry *f, struct place p)
     return ok && bytes_match(b, 0, "regf", 4) && le32(b, 28) == 0;
 }
 
-static bool add_at(struct ferry *f, struct hives *hs, enum hive_place where, const char *name,
-                   const char *path)
+bool hives_add_at(struct ferry *f, struct hives *hs, enum hive_place where, const struct realm *realm,
+                  const char *name, const char *path)
 {
-    struct realm realm = windows_realm(f);
     struct place p;
-    if (realm_resolve(&realm, path, &p) < 0 || p.volume == WALK_LETTERS || !is_hive(f, p))
+    if (realm_resolve(realm, path, &p) < 0 || p.volume == WALK_LETTERS || !is_hive(f, p))
         return false;
     struct reg_hive *h = hives_add(hs, where, name, path);
     if (h) {
+        h->in_volume = !realm->system;
         h->volume = p.volume;
         h->ino = p.ino;
     }
     return h != NULL;
+}
+
+static bool add_at(struct ferry *f, struct hives *hs, enum hive_place where, const char *name,
+                   const char *path)
+{
+    struct realm realm = windows_realm(f);
+    return hives_add_at(f, hs, where, &realm, name, path);
 }
 
 struct config {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hives-impl.h"
 
+#include "bcd-store.h"
 #include "registry.h"
 
 #include <errno.h>
@@ -66,6 +67,10 @@ static void scan(struct ferry *f, enum hive_place where)
     if (where == HIVE_USERS && !hs->users_scanned) {
         hives_scan_users(f, hs);
         hs->users_scanned = true;
+    }
+    if (where == HIVE_BCD && !hs->bcd_scanned) {
+        hives_scan_bcd(f, hs);
+        hs->bcd_scanned = true;
     }
     pthread_mutex_unlock(&hs->lock);
 }
@@ -244,6 +249,7 @@ uint16_t *hives_recall(const struct reg_hive *h, uint64_t hash, size_t *ret_n)
 static void close_locked(struct reg_hive *h)
 {
     registry_files_drop(h);
+    bcd_files_drop(h);
     hive_close(h->hive);
     h->hive = NULL;
     h->tried = false;
@@ -330,6 +336,7 @@ void hives_close(struct ferry *f)
     for (size_t i = 0; i < hs->n; i++) {
         struct reg_hive *h = hs->list[i];
         registry_files_drop(h);
+        bcd_files_drop(h);
         if (h->hive)
             hive_close(h->hive);
         pthread_rwlock_destroy(&h->lock);

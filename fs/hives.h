@@ -12,9 +12,10 @@
 
 #include <pthread.h>
 
-enum hive_place { HIVE_MACHINE, HIVE_USERS, HIVE_ALONE };
+enum hive_place { HIVE_MACHINE, HIVE_USERS, HIVE_ALONE, HIVE_BCD };
 
 struct reg_file;
+struct bcd_file;
 struct reg_merger;
 
 /* A cell that was a key's, and has been given to another: by its generation they are told apart. */
@@ -28,9 +29,10 @@ struct reg_hive {
     enum hive_place where;
     size_t index;
     struct hives *all;
-    char *path;    /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
-    size_t volume; /* of the guest's hive: index of its volume */
-    uint64_t ino;  /* and its file there */
+    char *path;     /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
+    bool in_volume; /* path is one in the volume, which needn't be a part of the guest's tree */
+    size_t volume;  /* of the guest's hive: index of its volume */
+    uint64_t ino;   /* and its file there */
     pthread_rwlock_t lock;
     /* protected by lock */
     bool tried;
@@ -42,8 +44,9 @@ struct reg_hive {
     uint64_t edits, committed;
     struct reused_cell *reused; /* owned */
     size_t n_reused;
-    struct reg_file *files;   /* open for writing, and scratch; the trees' */
-    struct reg_merger *merge; /* whose savepoint the hive has */
+    struct reg_file *files;     /* open for writing, and scratch; the trees' */
+    struct bcd_file *bcd_files; /* the same of bcd/ */
+    struct reg_merger *merge;   /* whose savepoint the hive has */
     uint64_t next_file;
 };
 

@@ -130,7 +130,7 @@ static bool next_name(const struct bcd_at *at, uint32_t parent, size_t *i, char 
 static void object_name(const uint8_t guid[16], char ret[GUID_TEXT + 3])
 {
     ret[0] = '{';
-    guid_format(guid, ret + 1);
+    guid_to_text(guid, ret + 1);
     strcpy(ret + 1 + GUID_TEXT, "}");
 }
 
@@ -205,7 +205,7 @@ bool bcd_object_at(const struct bcd_at *at, size_t *i, uint8_t ret[16])
 {
     char name[NAME_UNITS + 1];
     while (next_name(at, at->objects, i, name, sizeof name))
-        if (guid_parse(name, strlen(name), ret))
+        if (guid_from_text(name, strlen(name), ret))
             return true;
     return false;
 }
@@ -219,7 +219,7 @@ static bool first_object(const struct bcd_bytes *v, uint8_t ret[16])
         text[n] = v->data[2 * n + 1] ? '?' : (char)v->data[2 * n];
         n++;
     }
-    return n < sizeof text && guid_parse(text, n, ret);
+    return n < sizeof text && guid_from_text(text, n, ret);
 }
 
 bool bcd_default(const struct bcd_at *at, uint8_t ret[16])

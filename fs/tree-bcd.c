@@ -700,7 +700,7 @@ static bool name_guid(const struct bcd_at *at, const char *name, uint8_t ret[16]
 {
     size_t n = strlen(name);
     *ret_alias = false;
-    if (n == GUID_TEXT + 2 && guid_parse(name, n, ret))
+    if (n == GUID_TEXT + 2 && guid_from_text(name, n, ret))
         return true;
     *ret_alias = true;
     return bcd_alias_guid(name, n, ret) || (!strcasecmp(name, default_alias) && bcd_default(at, ret));
@@ -751,7 +751,7 @@ static int bcd_readdir(struct ferry *f, const struct node *dir, uint64_t cookie,
     while (!full && cookie < behind && bcd_object_at(&at, &i, guid)) {
         char name[GUID_TEXT + 3] = "{";
         struct node_id id = id_of(&object_ops, guid, 0);
-        guid_format(guid, name + 1);
+        guid_to_text(guid, name + 1);
         strcat(name, "}");
         full = emit(ctx, name, &id, S_IFDIR, i) != 0;
     }
@@ -784,7 +784,7 @@ static int alias_readlink(struct ferry *f, const struct node *n, char *buf, size
         return -ENAMETOOLONG;
     guid_of(n, guid);
     buf[0] = '{';
-    guid_format(guid, buf + 1);
+    guid_to_text(guid, buf + 1);
     strcat(buf, "}");
     return 0;
 }
@@ -798,7 +798,7 @@ static int create_object(struct ferry *f, const struct node *dir, const char *na
     if (!S_ISDIR(what->mode))
         return -EPERM;
     /* an alias isn't an object's name, but a well-known id is what it says */
-    if (!guid_parse(name, strlen(name), guid) && !bcd_alias_guid(name, strlen(name), guid))
+    if (!guid_from_text(name, strlen(name), guid) && !bcd_alias_guid(name, strlen(name), guid))
         return -EINVAL;
     int r = bcd_begin(f, true, &at);
     if (r < 0)
@@ -819,7 +819,7 @@ static int remove_object(struct ferry *f, const struct node *dir, const char *na
     uint32_t object, element;
     size_t i = 0;
     (void)dir;
-    if (!guid_parse(name, strlen(name), guid))
+    if (!guid_from_text(name, strlen(name), guid))
         return -ENOTDIR;
     int r = bcd_begin(f, true, &at);
     if (r < 0)
@@ -843,8 +843,8 @@ static int rename_object(struct ferry *f, const struct node *dir, const char *na
     (void)dir;
     if (new_dir->id.ops != &bcd_ops)
         return -EXDEV;
-    if (flags & ~(unsigned)RENAME_NOREPLACE || !guid_parse(name, strlen(name), guid) ||
-        !guid_parse(new_name, strlen(new_name), to))
+    if (flags & ~(unsigned)RENAME_NOREPLACE || !guid_from_text(name, strlen(name), guid) ||
+        !guid_from_text(new_name, strlen(new_name), to))
         return -EINVAL;
     int r = bcd_begin(f, true, &at);
     if (r < 0)

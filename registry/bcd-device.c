@@ -221,8 +221,8 @@ static void print_partition(const struct bcd_partition *p, const struct bcd_cont
         snprintf(buf, size, "mbr:%08" PRIx32 "@%" PRIu64, p->signature, p->offset);
         return;
     }
-    guid_format(p->disk_guid, disk);
-    guid_format(p->guid, part);
+    guid_to_text(p->disk_guid, disk);
+    guid_to_text(p->guid, part);
     snprintf(buf, size, "gpt:%s/%s", disk, part);
 }
 
@@ -263,7 +263,7 @@ bool bcd_device_to_text(const uint8_t *data, size_t n, const struct bcd_context 
         if (d.kind == SHOW_RAMDISK && memcmp(d.options, (uint8_t[16]){ 0 }, 16) != 0) {
             tail[0] = ',';
             tail[1] = '{';
-            guid_format(d.options, tail + 2);
+            guid_to_text(d.options, tail + 2);
             strcat(tail, "}");
         } else if (d.kind == SHOW_VHD && d.element) {
             tail[0] = ',';
@@ -426,8 +426,8 @@ static int parse_partition(const char *s, const struct bcd_context *c, struct bc
     if (!strncmp(s, "gpt:", 4)) {
         const char *slash = strchr(s, '/');
         ret->gpt = true;
-        return slash && guid_parse(s + 4, (size_t)(slash - s - 4), ret->disk_guid) &&
-                       guid_parse(slash + 1, strlen(slash + 1), ret->guid)
+        return slash && guid_from_text(s + 4, (size_t)(slash - s - 4), ret->disk_guid) &&
+                       guid_from_text(slash + 1, strlen(slash + 1), ret->guid)
                    ? 0
                    : -EINVAL;
     }
@@ -501,7 +501,7 @@ static int parse_device(const char *s, const struct bcd_context *c, struct devic
             return r;
         if (ret->kind == SHOW_VHD)
             return parse_element(tail, &ret->element);
-        return guid_parse(tail, strlen(tail), ret->options) ||
+        return guid_from_text(tail, strlen(tail), ret->options) ||
                        (tail[0] == '{' && strlen(tail) > 2 &&
                         bcd_alias_guid(tail + 1, strlen(tail) - 2, ret->options))
                    ? 0

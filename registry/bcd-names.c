@@ -347,7 +347,7 @@ enum { N_KNOWN = sizeof known / sizeof known[0] };
 
 const char *bcd_alias_at(size_t i, uint8_t ret[16])
 {
-    if (i >= N_KNOWN || !guid_parse(known[i].guid, GUID_TEXT, ret))
+    if (i >= N_KNOWN || !guid_from_text(known[i].guid, GUID_TEXT, ret))
         return NULL;
     return known[i].alias;
 }
@@ -379,6 +379,6 @@ bool bcd_alias_guid(const char *alias, size_t n, uint8_t ret[16])
         return bcd_alias_guid("ntldr", strlen("ntldr"), ret);
     for (size_t i = 0; i < N_KNOWN; i++)
         if (strlen(known[i].alias) == n && !strncasecmp(alias, known[i].alias, n))
-            return guid_parse(known[i].guid, GUID_TEXT, ret);
+            return guid_from_text(known[i].guid, GUID_TEXT, ret);
     return false;
 }

@@ -106,7 +106,7 @@ static bool put_object(FILE *out, const uint8_t *p, size_t units)
         id[i] = (char)p[2 * i];
     }
     id[units] = 0;
-    if (!guid_parse(id, units, guid))
+    if (!guid_from_text(id, units, guid))
         return false;
     const char *alias = bcd_alias(guid);
     if (alias)
@@ -255,7 +255,7 @@ static int parse_boolean(const char *s, uint8_t *ret)
 static int parse_object(const char *s, const struct bcd_context *c, uint8_t ret[16])
 {
     size_t n = strlen(s);
-    if (guid_parse(s, n, ret))
+    if (guid_from_text(s, n, ret))
         return 0;
     if (n > 2 && s[0] == '{' && s[n - 1] == '}') {
         s++;
@@ -278,7 +278,7 @@ static int add_object(FILE *out, const char *s, const struct bcd_context *c)
     int r = parse_object(s, c, guid);
     if (r < 0)
         return r;
-    guid_format(guid, text + 1);
+    guid_to_text(guid, text + 1);
     text[GUID_TEXT + 1] = '}';
     add_units(out, text, GUID_TEXT + 2);
     fwrite("\0", 1, 2, out);

@@ -8,7 +8,7 @@
 static const uint8_t order[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
 static const uint8_t place[16] = { 0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34 };
 
-void guid_format(const uint8_t guid[16], char ret[GUID_TEXT + 1])
+void guid_to_text(const uint8_t guid[16], char ret[GUID_TEXT + 1])
 {
     static const char digits[] = "0123456789abcdef";
     memset(ret, '-', GUID_TEXT);
@@ -27,7 +27,7 @@ static int digit(char c)
                                   : -1;
 }
 
-bool guid_parse(const char *text, size_t n, uint8_t ret[16])
+bool guid_from_text(const char *text, size_t n, uint8_t ret[16])
 {
     if (n == GUID_TEXT + 2 && text[0] == '{' && text[n - 1] == '}') {
         text++;

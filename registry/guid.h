@@ -9,7 +9,7 @@
 enum { GUID_TEXT = 36 }; /* characters without braces */
 
 /* Lower case, without braces, NUL-terminated. */
-void guid_format(const uint8_t guid[16], char ret[GUID_TEXT + 1]);
+void guid_to_text(const uint8_t guid[16], char ret[GUID_TEXT + 1]);
 /* n characters, with braces or without, in either case. False: it isn't one. */
-bool guid_parse(const char *text, size_t n, uint8_t ret[16]);
+bool guid_from_text(const char *text, size_t n, uint8_t ret[16]);
 #endif

@@ -41,7 +41,7 @@ static void test_aliases(void **state)
     uint8_t g[16];
     char text[GUID_TEXT + 1];
     assert_true(bcd_alias_guid("BootMgr", 7, g));
-    guid_format(g, text);
+    guid_to_text(g, text);
     assert_string_equal(text, "9dea862c-5cdd-4e70-acc1-f32b344d4795");
     assert_string_equal(bcd_alias(g), "bootmgr");
     assert_int_equal(bcd_alias_type(g), BOOTMGR);

@@ -65,7 +65,7 @@ static bool wants_letter(const struct guest *g, size_t i)
     static const uint8_t basic_data[16] = { 0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44,
                                             0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26, 0x99, 0xc7 };
     const struct guest_volume *v = &g->volumes[i];
-    if (!v->volume || (strcmp(v->signature.type, "ntfs") && strncmp(v->signature.type, "fat", 3)))
+    if (!v->volume || v->lv || (strcmp(v->signature.type, "ntfs") && strncmp(v->signature.type, "fat", 3)))
         return false;
     if (!v->partition || g->disks[v->disk].table->kind == TABLE_MBR)
         return !v->partition || (v->partition->mbr_type != 0x27 && v->partition->mbr_type != 0xef &&

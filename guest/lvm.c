@@ -74,26 +74,22 @@ static int read_area(struct assembly *a, const struct lvm_device *d, const struc
     return r ? r : keep_group(a, g, d->name);
 }
 
-/* One good area is enough. */
+/* What is wrong is left in the device's `why`: the group may still be known from elsewhere. */
 static int read_device(struct assembly *a, size_t i)
 {
     struct lvm_device *d = &a->devices[i];
     struct fault fault = { 0 };
-    bool found = false;
     int r = lvm_label_read(d->disk, d->name, &a->labels[i], &fault);
     for (size_t k = 0; !r && k < a->labels[i].n_areas; k++) {
         struct fault bad = { 0 };
         int e = read_area(a, d, &a->labels[i].areas[k], &bad);
         if (e == -ENOMEM)
             return e;
-        found |= !e;
         if (bad.err && !fault.err)
             fault = bad;
     }
-    if (fault.err && !found)
+    if (fault.err)
         fault_reason(&fault, d->why, sizeof d->why);
-    else if (fault.err)
-        notes_add(a->notes, "%s: one of its two copies is used: %s", d->name, fault.what);
     return 0;
 }
 
@@ -115,6 +111,9 @@ static void find_devices(struct assembly *a, struct lvm_group *g, char *why, siz
                 return;
             }
             pv->device = i;
+            if (a->devices[i].why[0])
+                notes_add(a->notes, "%s: a copy of the metadata there isn't used: %s", a->devices[i].name,
+                          a->devices[i].why);
             snprintf(a->devices[i].vg, sizeof a->devices[i].vg, "%s", g->name);
             snprintf(a->devices[i].why, sizeof a->devices[i].why, "a physical volume of the volume group %s",
                      g->name);

@@ -184,7 +184,8 @@ static json_t *volume_json(const struct guest *g, const struct guest_volume *v)
         }
     }
     if (v->volume) {
-        set(o, "writable", json_false());
+        set(o, "writable", json_boolean(v->volume->writable));
+        set_text(o, "read_only_why", v->volume->read_only_why);
         set(o, "warnings", lines_json(&v->volume->notes));
     }
     return o;

@@ -269,6 +269,26 @@ static int read_snapshots(struct reader *r, const struct lvm_node *list, size_t 
     return 0;
 }
 
+static int by_lv_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int check_unique(struct reader *r)
+{
+    struct lvm_group *g = r->g;
+    _cleanup_free_ const char **names = calloc(g->n_lvs + 1, sizeof *names);
+    if (!names)
+        return no_memory(r);
+    for (size_t i = 0; i < g->n_lvs; i++)
+        names[i] = g->lvs[i].name;
+    qsort(names, g->n_lvs, sizeof *names, by_lv_name);
+    for (size_t i = 1; i < g->n_lvs; i++)
+        if (!strcmp(names[i], names[i - 1]))
+            return damaged(r, names[i], "there twice");
+    return 0;
+}
+
 static int read_lvs(struct reader *r, const struct lvm_node *vg)
 {
     struct lvm_group *g = r->g;
@@ -282,7 +302,8 @@ static int read_lvs(struct reader *r, const struct lvm_node *vg)
         if (e < 0)
             return e;
     }
-    return read_snapshots(r, list, n);
+    int e = check_unique(r);
+    return e < 0 ? e : read_snapshots(r, list, n);
 }
 
 /* ---- the group ---- */

@@ -302,6 +302,8 @@ static void damaged_texts_are_refused(void **state)
         { "l {\n" LV_ID "x = [1, 2", "without an end" },
         { "l = [[[[[[[[[[[[[[[[[[[[[[[[[[", "too much nesting" },
         { "a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{", "too much nesting" },
+        { SEGMENT("l", SHOWN, "type = \"error\"\n") SEGMENT("l", SHOWN, "type = \"error\"\n"),
+          "l: there twice" },
         { "}}}", "one '}' too many" },
         { "l = ", "no value" },
         { "l = 99999999999999999999", "no value" },

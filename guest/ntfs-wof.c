@@ -159,9 +159,11 @@ static int read_chunk(const struct ntfs_data *d, uint64_t i, size_t size, uint8_
 {
     struct ntfs_wof *w = d->wof;
     struct cache_block *b;
-    if (i > UINT32_MAX || w->name > UINT32_MAX) {
-        _cleanup_free_ uint8_t *whole = i > UINT32_MAX ? NULL : malloc(size);
-        int r = whole ? load_chunk(w, i, whole, size) : i > UINT32_MAX ? -EIO : -ENOMEM; /* 16 TiB */
+    if (i > UINT32_MAX)
+        return -EIO; /* 16 TiB */
+    if (w->name > UINT32_MAX) {
+        _cleanup_free_ uint8_t *whole = malloc(size);
+        int r = whole ? load_chunk(w, i, whole, size) : -ENOMEM;
         if (!r)
             memcpy(buf, whole + within, len);
         return r;

@@ -259,7 +259,7 @@ const struct json *json_member(const struct json *j, const char *key)
     return m;
 }
 
-const char *json_string(const struct json *j, const char *key)
+const char *json_member_text(const struct json *j, const char *key)
 {
     const struct json *m = json_member(j, key);
     return m && m->kind == JSON_STRING ? m->text : NULL;
@@ -339,7 +339,7 @@ void json_number(struct json_out *o, uint64_t v)
     add(o, buf, (size_t)snprintf(buf, sizeof buf, "%llu", (unsigned long long)v));
 }
 
-void json_copy(struct json_out *o, const struct json *j)
+void json_add_copy(struct json_out *o, const struct json *j)
 {
     static const char *const words[] = { [JSON_NULL] = "null", [JSON_FALSE] = "false", [JSON_TRUE] = "true" };
     if (j->kind == JSON_STRING) {
@@ -354,7 +354,7 @@ void json_copy(struct json_out *o, const struct json *j)
             json_raw(o, c == j->child ? " " : ", ");
             if (c->key)
                 json_key(o, c->key);
-            json_copy(o, c);
+            json_add_copy(o, c);
         }
         json_raw(o, j->kind == JSON_OBJECT ? " }" : " ]");
     }

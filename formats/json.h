@@ -29,7 +29,7 @@ DEFINE_CLEANUP(struct json *, json_free)
 /* NULL where there is none, or `j` is NULL or no object. */
 const struct json *json_member(const struct json *j, const char *key);
 /* The member's text when it is a string; else NULL. */
-const char *json_string(const struct json *j, const char *key);
+const char *json_member_text(const struct json *j, const char *key);
 /* False: there is none, or it isn't a whole number of that size. */
 bool json_u64(const struct json *j, const char *key, uint64_t *ret);
 
@@ -48,5 +48,5 @@ void json_quote(struct json_out *o, const char *text);
 void json_key(struct json_out *o, const char *key);
 void json_number(struct json_out *o, uint64_t v);
 /* A value that was read, as it was but for blanks; without its own key. */
-void json_copy(struct json_out *o, const struct json *j);
+void json_add_copy(struct json_out *o, const struct json *j);
 #endif

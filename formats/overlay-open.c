@@ -186,7 +186,7 @@ static int check_source(struct opening *p, size_t i, const struct json *bound, s
         return ovl_bind_write(&p->sources[i], &p->v->members[i].bound, fault);
     }
     struct json_out o = { 0 };
-    json_copy(&o, bound);
+    json_add_copy(&o, bound);
     p->v->members[i].bound = o.text;
     return o.failed ? no_memory(p->v, fault) : 0;
 }

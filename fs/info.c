@@ -139,6 +139,18 @@ static void set_table(json_t *o, const struct guest_disk *d)
 
 /* ---- guest ---- */
 
+static void set_logical(json_t *o, const struct guest *g, const struct lvm_volume *lv)
+{
+    json_t *a = json_array();
+    set_text(o, "vg", lv->vg);
+    set_text(o, "lv", lv->lv);
+    set_text(o, "lv_uuid", lv->uuid);
+    set_text(o, "segment_type", lv->type);
+    for (size_t i = 0; i < lv->n_devices; i++)
+        json_array_append_new(a, text_json(g->volumes[lv->devices[i]].name));
+    set(o, "physical_volumes", a);
+}
+
 static json_t *volume_json(const struct guest *g, const struct guest_volume *v)
 {
     json_t *o = json_object();
@@ -148,8 +160,12 @@ static json_t *volume_json(const struct guest *g, const struct guest_volume *v)
     set(o, "shown", json_boolean(v->volume != NULL));
     if (!v->volume)
         set_text(o, "why", v->why);
-    set_number(o, "disk", v->disk);
-    set_number(o, "start", v->start);
+    if (v->lv) {
+        set_logical(o, g, v->lv);
+    } else {
+        set_number(o, "disk", v->disk);
+        set_number(o, "start", v->start);
+    }
     set_number(o, "length", v->length);
     set_text(o, "label", v->signature.label);
     set_text(o, "uuid", v->signature.uuid);
@@ -168,7 +184,8 @@ static json_t *volume_json(const struct guest *g, const struct guest_volume *v)
         }
     }
     if (v->volume) {
-        set(o, "writable", json_false());
+        set(o, "writable", json_boolean(v->volume->writable));
+        set_text(o, "read_only_why", v->volume->read_only_why);
         set(o, "warnings", lines_json(&v->volume->notes));
     }
     return o;

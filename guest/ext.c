@@ -297,7 +297,7 @@ static void journal_note(const struct jbd2_info *info, struct notes *notes)
 
 /* x is open on the volume as it lies; afterwards on the layer. */
 static int journal_replay(struct ext_volume *v, struct disk *disk, struct cache *cache, const char *name,
-                          struct fault *fault)
+                          struct jbd2_info *ret_info, struct fault *fault)
 {
     struct ext_fs *x = &v->fs;
     struct journal_runs runs = { 0 };
@@ -317,6 +317,7 @@ static int journal_replay(struct ext_volume *v, struct disk *disk, struct cache 
     if (r < 0 || (r = journal_clear_flag(v->replayed, name, fault)) < 0)
         return r;
     journal_note(&info, &v->volume.notes);
+    *ret_info = info;
     return ext_fs_open(x, v->replayed, cache, name, &v->volume.notes, fault);
 }
 
@@ -327,11 +328,12 @@ static int ext_open(struct disk *disk, const char *name, struct cache *cache, st
     if (!v)
         return fault_in(fault, -ENOMEM, name, "out of memory");
     v->volume.ops = &ext_ops;
+    struct jbd2_info journal = { 0 };
     int r = ext_fs_open(&v->fs, disk, cache, name, &v->volume.notes, fault);
     if (!r && v->fs.super.incompat & EXT3_FEATURE_INCOMPAT_RECOVER) {
         notes_done(&v->volume.notes); /* the superblock is read anew */
         v->volume.notes = (struct notes){ 0 };
-        r = journal_replay(v, disk, cache, name, fault);
+        r = journal_replay(v, disk, cache, name, &journal, fault);
     }
     struct ext_inode root;
     if (!r && ext_inode_get(&v->fs, VOLUME_ROOT, &root) < 0)
@@ -341,6 +343,8 @@ static int ext_open(struct disk *disk, const char *name, struct cache *cache, st
         return r;
     }
     v->volume.caseless = v->fs.super.incompat & EXT4_FEATURE_INCOMPAT_CASEFOLD;
+    ext_why_read_only(&v->fs.super, disk->size, &journal, v->volume.read_only_why,
+                      sizeof v->volume.read_only_why);
     *ret = &v->volume;
     return 0;
 }

@@ -53,6 +53,12 @@ struct ext_super {
 int ext_super_read(struct disk *disk, const char *name, struct ext_super *ret, struct notes *notes,
                    struct fault *fault);
 
+struct jbd2_info;
+/* Why it mustn't be written (info.json's word for it), "" if it may. `disk_size`: of what it lies on.
+ * `journal`: what its replay has found, zeros when there was none. */
+void ext_why_read_only(const struct ext_super *s, uint64_t disk_size, const struct jbd2_info *journal,
+                       char *why, size_t size);
+
 /* One file system as libext2fs has it open, and the blocks below it. */
 struct ext_fs {
     struct disk *disk; /* not owned; what is read: the volume, or the volume with its journal replayed */

@@ -156,6 +156,8 @@ void ntfs_data_done(struct ntfs_data *d)
 {
     free(d->resident);
     free(d->runs);
+    ntfs_wof_free(d->wof);
+    d->wof = NULL;
     d->resident = NULL;
     d->runs = NULL;
     d->n = 0;
@@ -342,6 +344,8 @@ int ntfs_data_read(const struct ntfs_data *d, void *buf, size_t len, uint64_t of
     *ret_len = len;
     if (!len)
         return 0;
+    if (d->wof)
+        return ntfs_wof_read(d, buf, len, off);
     if (d->resident) {
         memcpy(buf, d->resident + off, len);
         return 0;
@@ -358,7 +362,7 @@ int ntfs_data_read(const struct ntfs_data *d, void *buf, size_t len, uint64_t of
 int ntfs_data_map(const struct ntfs_data *d, uint64_t off, uint64_t len, struct extent *ret)
 {
     *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
-    if (d->error || d->resident || d->holes_elsewhere)
+    if (d->error || d->wof || d->resident || d->holes_elsewhere)
         return 0; /* what can't be read isn't a hole either: a copy must meet the error */
     if (off >= d->initialized) {
         ret->kind = EXTENT_HOLE;

@@ -61,6 +61,12 @@ int ntfs_load_file(struct ntfs *v, ntfs_inode *ni, struct ntfs_data *ret)
         return r;
     if (!S_ISREG(s.type))
         return S_ISDIR(s.type) ? -EISDIR : -EINVAL;
+    if (s.tag == NTFS_TAG_WOF) {
+        r = ntfs_wof_load(v, ni, ret);
+        if (r != -EIO)
+            return r;
+        s.data_error = r;
+    }
     if (s.data_error) { /* its $DATA says nothing: reads fail, but it can be opened and looked at */
         *ret = (struct ntfs_data){ .ntfs = v, .error = s.data_error };
         ret->size = ni->data_size > 0 ? (uint64_t)ni->data_size : 0;

@@ -8,7 +8,8 @@
  *     symbolic link:                  the same, u32 flags (1: relative), names
  *     WSL symbolic link:              u32 2, UTF-8
  *     WSL device, FIFO, socket:       nothing; a device's numbers are in the EA "$LXDEV"
- *     WOF, dedup, SIS, HSM:           the content is elsewhere or encoded; $DATA reads as zeros
+ *     WOF:                            the content is compressed, in another stream: see ntfs-wof.c
+ *     dedup, SIS, HSM:                the content is elsewhere or encoded; $DATA reads as zeros
  *     cloud (OneDrive), containers:   $DATA is a cache of the content: what isn't in it is elsewhere
  *
  * Of a tag that we don't know, holes of $DATA are taken to be content that is elsewhere: never zeros.
@@ -47,7 +48,6 @@ enum {
     TAG_LX_FIFO = 0x80000024,
     TAG_LX_CHR = 0x80000025,
     TAG_LX_BLK = 0x80000026,
-    TAG_WOF = 0x80000017,
     TAG_DEDUP = 0x80000013,
     TAG_SIS = 0x80000007,
     TAG_WIM = 0x80000008,
@@ -76,7 +76,6 @@ static const struct {
     { TAG_LX_FIFO, S_IFIFO, 0 },
     { TAG_LX_CHR, S_IFCHR, 0 },
     { TAG_LX_BLK, S_IFBLK, 0 },
-    { TAG_WOF, 0, -EIO },
     { TAG_DEDUP, 0, -EIO },
     { TAG_SIS, 0, -EIO },
     { TAG_WIM, 0, -EIO },

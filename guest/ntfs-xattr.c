@@ -22,7 +22,6 @@ enum { NAME_BYTES_MAX = 255 }; /* Linux' limit of a name; a longer one couldn't 
 
 static const char user_prefix[] = "user.";
 static const char hidden_prefix[] = "ntfs-3g.";
-static const char wof_stream[] = "WofCompressedData";
 
 /* ---- list ---- */
 
@@ -52,7 +51,7 @@ static void list_name(struct list *l, const char *name)
 
 static bool is_listed(const char *name)
 {
-    return *name && strncmp(name, hidden_prefix, strlen(hidden_prefix)) && strcmp(name, wof_stream);
+    return *name && strncmp(name, hidden_prefix, strlen(hidden_prefix)) && strcmp(name, NTFS_WOF_STREAM);
 }
 
 /* The first record of each named $DATA attribute (an attribute list names the others too). */

@@ -447,6 +447,8 @@ static int open_volume(struct disk *disk, const char *name, struct cache *cache,
     v->cache = cache;
     for (size_t i = 0; i < sizeof v->units_owner / sizeof v->units_owner[0]; i++)
         v->units_owner[i] = cache_owner_new();
+    for (size_t i = 0; i < sizeof v->wof_owner / sizeof v->wof_owner[0]; i++)
+        v->wof_owner[i] = cache_owner_new();
     v->free_clusters = -1;
     pthread_mutex_init(&v->lock, NULL);
     int r = ntfs_check_boot(disk, name, &v->volume.notes, fault);

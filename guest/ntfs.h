@@ -30,6 +30,7 @@ struct ntfs {
     uint64_t records;              /* in the MFT */
     _Atomic int64_t free_clusters; /* -1: not counted yet */
     uint64_t units_owner[32];      /* of decompressed units in the cache, by log2 of their size */
+    uint64_t wof_owner[4];         /* of decompressed chunks of WOF files, by their format */
     pthread_mutex_t lock; /* a leaf: nothing else is locked while it is held but an open file's, the cache's
                              and the disk's */
     /* What follows is protected by lock. */
@@ -210,7 +211,8 @@ struct ntfs_data {
     uint64_t end_vcn;     /* end of the last run */
     unsigned unit_shift;  /* log2 of the bytes of a compression unit; 0: not compressed */
     bool holes_elsewhere; /* what isn't on this volume is somewhere else (a cloud placeholder): -EIO */
-    int error;            /* what every read of this gives: encrypted, WOF, dedup; 0: none */
+    int error;            /* what every read of this gives: encrypted, dedup; 0: none */
+    struct ntfs_wof *wof; /* owned; NULL: the content is the attribute's own */
 };
 
 /* The attribute's runs or value. -ENODATA when there is none of this type and name; -EIO when it is damaged.
@@ -226,7 +228,17 @@ int ntfs_data_map(const struct ntfs_data *d, uint64_t off, uint64_t len, struct 
 int ntfs_load_value(struct ntfs *v, ntfs_inode *ni, ATTR_TYPES type, size_t max, uint8_t **ret,
                     size_t *ret_len);
 
+/* ---- ntfs-wof.c ---- */
+#define NTFS_WOF_STREAM "WofCompressedData"
+/* The content of a file whose reparse tag is NTFS_TAG_WOF. -EIO: a format that can't be had. Locked. */
+int ntfs_wof_load(struct ntfs *v, ntfs_inode *ni, struct ntfs_data *ret);
+void ntfs_wof_free(struct ntfs_wof *w);
+/* [off, off+len) lies in the content. Neither takes the lock nor calls the library. */
+int ntfs_wof_read(const struct ntfs_data *d, uint8_t *buf, size_t len, uint64_t off);
+
 /* ---- ntfs-reparse.c ---- */
+enum { NTFS_TAG_WOF = 0x80000017 };
+
 /* What an inode is beyond a file or a directory. */
 struct ntfs_special {
     mode_t type;          /* S_IFMT bits */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Disk by disk, partition by partition: a signature says what a volume is, a driver opens it. Whatever goes
- * wrong is the reason of that one volume and takes nothing else down. */
+ * wrong is the reason of that one volume and takes nothing else down. Logical volumes come last: those of LVM
+ * may lie on several disks. */
 #include "scan.h"
 
 #include <errno.h>
@@ -120,6 +121,75 @@ static void scan_disk(struct guest *g, size_t i, struct cache *cache, const stru
     }
 }
 
+/* ---- LVM ---- */
+
+static bool name_taken(const struct guest *g, const struct guest_volume *but)
+{
+    for (size_t i = 0; i < g->n_volumes; i++)
+        if (&g->volumes[i] != but && !strcmp(g->volumes[i].name, but->name))
+            return true;
+    return false;
+}
+
+/* VG-LV. Where two are the same by that (a-b and c, a and b-c) the second is called as in /dev/mapper, and
+ * where that doesn't help (two groups of one name) it is numbered. */
+static void name_logical(const struct guest *g, struct guest_volume *v)
+{
+    snprintf(v->name, sizeof v->name, "%s-%s", v->lv->vg, v->lv->lv);
+    if (name_taken(g, v) && strlen(v->lv->mapper) < sizeof v->name)
+        snprintf(v->name, sizeof v->name, "%.255s", v->lv->mapper);
+    for (unsigned n = 2; name_taken(g, v); n++)
+        snprintf(v->name, sizeof v->name, "%.110s-%.110s~%u", v->lv->vg, v->lv->lv, n);
+}
+
+static void add_logical(struct guest *g, const struct lvm_volume *lv, struct cache *cache,
+                        const struct guest_options *o)
+{
+    size_t disk = lv->n_devices ? g->volumes[lv->devices[0]].disk : 0;
+    struct guest_volume *v = add_volume(g, disk, NULL);
+    if (!v)
+        return;
+    v->lv = lv;
+    v->length = lv->size;
+    name_logical(g, v);
+    if (!lv->disk) {
+        snprintf(v->signature.type, sizeof v->signature.type, "lvm-%.11s", lv->type);
+        snprintf(v->why, sizeof v->why, "%s", lv->why);
+        return;
+    }
+    open_volume(v, lv->disk, cache, o);
+    if (v->volume && lv->read_only_why[0]) {
+        v->volume->writable = false;
+        snprintf(v->volume->read_only_why, sizeof v->volume->read_only_why, "%s", lv->read_only_why);
+    }
+}
+
+static void scan_lvm(struct guest *g, struct cache *cache, const struct guest_options *o)
+{
+    size_t n = 0;
+    _cleanup_free_ struct lvm_device *devices = calloc(g->n_volumes ? g->n_volumes : 1, sizeof *devices);
+    _cleanup_free_ size_t *volumes = calloc(g->n_volumes ? g->n_volumes : 1, sizeof *volumes);
+    if (!devices || !volumes)
+        return;
+    for (size_t i = 0; i < g->n_volumes; i++) {
+        const struct guest_volume *v = &g->volumes[i];
+        if (strcmp(v->signature.type, "lvm2") || !v->slice)
+            continue;
+        volumes[n] = i;
+        devices[n++] = (struct lvm_device){ .disk = v->slice, .name = v->name };
+    }
+    if (!n || lvm_assemble(devices, n, &g->notes, &g->lvm) < 0)
+        return;
+    for (size_t k = 0; k < n; k++)
+        snprintf(g->volumes[volumes[k]].why, sizeof g->volumes->why, "%s", devices[k].why);
+    for (size_t i = 0; i < g->lvm->n; i++) {
+        struct lvm_volume *lv = &g->lvm->volumes[i];
+        for (size_t k = 0; k < lv->n_devices; k++)
+            lv->devices[k] = volumes[lv->devices[k]];
+        add_logical(g, lv, cache, o);
+    }
+}
+
 struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cache,
                          const struct guest_options *o)
 {
@@ -136,6 +206,7 @@ struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cach
         g->disks[i].disk = disks[i];
         scan_disk(g, i, cache, o ? o : &reading);
     }
+    scan_lvm(g, cache, o ? o : &reading);
     guest_inspect(g);
     return g;
 }
@@ -150,11 +221,12 @@ void guest_free(struct guest *g)
         free(g->systems[i].mounts);
     }
     free(g->systems);
-    for (size_t i = 0; i < g->n_volumes; i++) {
+    for (size_t i = 0; i < g->n_volumes; i++)
         volume_close(g->volumes[i].volume);
+    for (size_t i = 0; i < g->n_volumes; i++)
         disk_close(g->volumes[i].slice);
-    }
     free(g->volumes);
+    lvm_free(g->lvm);
     for (size_t i = 0; i < g->n_disks; i++)
         if (g->disks[i].table)
             partition_table_free(g->disks[i].table);

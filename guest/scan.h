@@ -3,6 +3,7 @@
 #define FERRYFS_SCAN_H
 /* What the VM's disks hold: every partition and volume, and the systems put together of them. Made once;
  * immutable. */
+#include "lvm.h"
 #include "partition.h"
 #include "signature.h"
 #include "volume.h"
@@ -14,10 +15,11 @@ struct guest_disk {
 };
 
 struct guest_volume {
-    char name[32];                     /* "disk0p2", or "disk0" without a table */
-    size_t disk;                       /* index */
-    const struct partition *partition; /* NULL: the whole disk */
-    uint64_t start, length;            /* bytes */
+    char name[256];                    /* "disk0p2", "disk0" without a table, "VG-LV" of a logical volume */
+    size_t disk;                       /* index; of a logical volume: of one that has a part of it */
+    const struct partition *partition; /* NULL: the whole disk, or a logical volume */
+    const struct lvm_volume *lv;       /* NULL: no logical volume */
+    uint64_t start, length;            /* bytes; a logical volume has no start */
     struct signature signature;
     struct volume *volume; /* NULL: not shown, see why */
     char why[1024];
@@ -50,6 +52,7 @@ struct guest {
     size_t n_volumes;
     struct guest_system *systems;
     size_t n_systems;
+    struct lvm *lvm; /* owned; NULL: no physical volumes; its `devices` are indices of volumes */
     struct notes notes;
 };
 

@@ -110,31 +110,96 @@ done <<'LIST'
 -t ext4 -b 1024 -O ea_inode,^metadata_csum -g 1024
 LIST
 
-# A guest that is killed: a copy of the image under a mount, after transactions that were not written back.
-for layout in '-t ext3 -b 1024' '-t ext4 -b 4096'; do
+# A guest that is killed: a copy of the image under a mount, after transactions that were not written back. With every
+# kind of journal: without checksums, of the old kind (v1), v3, wide and narrow block numbers, a small one that goes around.
+# Freed directories whose blocks become files' make revokes; a file that is still open after its removal is an orphan.
+while IFS='|' read -r layout options; do
     truncate -s 48M "$tmp/live"
     # shellcheck disable=SC2086
-    mke2fs -q -F $layout "$tmp/live"
-    mount -o loop,commit=300,data=journal "$tmp/live" "$kernel"
+    mke2fs -q -F $layout "$tmp/live" 2>/dev/null
+    mount -o "loop,commit=300,$options" "$tmp/live" "$kernel" 2>/dev/null || continue # a kernel without this
     python3 "$tmp/fill.py" "$kernel"
     sync -f "$kernel"
-    rm -rf "$kernel/dir"
+    rm -rf "$kernel/dir" "$kernel/many"
     mkdir "$kernel/new"
-    for k in 1 2 3 4; do
+    exec 9>"$kernel/open"
+    head -c 50000 /dev/urandom >&9
+    rm "$kernel/open"
+    for k in 1 2 3 4 5; do
         # begins with the journal's magic number, which it must escape
         { printf '\300\073\071\230 and more'; head -c 70000 /dev/urandom; } >"$kernel/new/$k"
+        truncate -s $((k * 9000)) "$kernel/new/$k"
         sync -f "$kernel"
     done
     echo lost >"$kernel/unsynced"
     cp --sparse=always "$tmp/live" "$tmp/killed"
+    exec 9>&-
     umount_kernel
     before=$(sha256sum <"$tmp/killed")
-    compare "killed, $layout" "$tmp/killed"
+    compare "killed, $layout, $options" "$tmp/killed"
     check 'info.json says that the journal was replayed' grep -q 'journal was replayed' "$mnt/info.json"
+    check 'and that files are still to be freed' grep -q 'deleted while open' "$mnt/info.json"
     unmount
     check 'the source is as it was' test "$before" = "$(sha256sum <"$tmp/killed")"
+    killed=$((${killed-0} + 1))
+    [[ $(debugfs -R 'logdump -ac' "$tmp/killed" 2>/dev/null) != *'revoke block'* ]] || revoked=$((${revoked-0} + 1))
     rm -f "$tmp/live" "$tmp/killed"
+done <<'LIST'
+-t ext3 -b 1024|data=journal
+-t ext4 -b 4096|data=journal
+-t ext4 -b 1024 -J size=1|data=journal
+-t ext4 -b 1024 -O ^metadata_csum,^64bit|data=journal,journal_checksum
+-t ext4 -b 2048 -O ^metadata_csum|data=ordered,journal_async_commit
+-t ext4 -b 1024 -O orphan_file|data=ordered
+LIST
+check "kinds of journals: ${killed-0}" [ "${killed-0}" -ge 4 ]
+check "of them with revokes: ${revoked-0}" [ "${revoked-0}" -ge 1 ]
+
+# Checksums of the kind v2, which only e2fsprogs writes: two transactions over a file's blocks, the second one revokes.
+for version in 2 3; do
+    truncate -s 16M "$tmp/j$version"
+    features=metadata_csum
+    [ $version = 3 ] || features=^metadata_csum # e2fsck refuses v2 beside checksums of metadata
+    mke2fs -q -F -t ext4 -b 1024 -O $features "$tmp/j$version"
+    head -c 8192 /dev/urandom >"$tmp/old"
+    { printf '\300\073\071\230'; head -c 4092 /dev/urandom; } >"$tmp/one"
+    head -c 1024 /dev/urandom >"$tmp/two"
+    debugfs -w -R "write $tmp/old file" "$tmp/j$version" >/dev/null 2>&1
+    mapfile -t b < <(for k in 0 1 2 3 4 5; do debugfs -R "bmap file $k" "$tmp/j$version" 2>/dev/null; done)
+    printf '%s\n' "jo -c -v $version" "jw -b ${b[0]},${b[1]},${b[2]},${b[3]} $tmp/one" 'jc' "jo -c -v $version" \
+        "jw -b ${b[5]} $tmp/two" "jw -r ${b[1]}" 'jc' >"$tmp/commands"
+    debugfs -w -f "$tmp/commands" "$tmp/j$version" >"$tmp/debugfs.out" 2>&1
+    check "v$version: debugfs has written a journal" test -n "$(debugfs -R 'logdump' "$tmp/j$version" 2>/dev/null | grep 'commit')"
+    cp "$tmp/j$version" "$tmp/checked"
+    e2fsck -fy -E journal_only "$tmp/checked" >"$tmp/e2fsck.out" 2>&1
+    debugfs -R "dump file $tmp/want" "$tmp/checked" 2>/dev/null
+    check_not "v$version: the replay changes the file" same "$tmp/old" "$tmp/want"
+    mount_ok "$tmp/j$version"
+    check "v$version: as e2fsck replays it" same "$tmp/want" "$mnt/volumes/disk0/file"
+    unmount
 done
+
+# What can't be written safely says so, and is read like any other.
+while IFS='|' read -r make command why; do
+    truncate -s 8M "$tmp/fs"
+    # shellcheck disable=SC2086
+    mke2fs -q -F $make "$tmp/fs" 2>/dev/null || continue # an older mke2fs
+    [ -z "$command" ] || debugfs -w -R "$command" "$tmp/fs" >/dev/null 2>&1
+    mount_ok "$tmp/fs"
+    check "it is shown: $make $command" test -d "$mnt/volumes/disk0/lost+found"
+    like "why it is read-only: $make $command" "$(json "$mnt/info.json" '.volumes[0].read_only_why // "writable"')" "$why"
+    unmount
+    rm -f "$tmp/fs"
+done <<'LIST'
+-t ext4||^writable
+-t ext2||^writable
+-t ext4 -O bigalloc,inline_data||^writable
+-t ext4 -O quota||keeps quotas
+-t ext4|ssv state 2|recorded errors
+-t ext2|ssv state 0|wasn.t unmounted
+-t ext4|feature read-only|marked it read-only
+-t ext4|feature shared_blocks|share blocks
+LIST
 
 # A large hashed directory: all its names, however they are listed; each is found by its hash, so also when a leaf is
 # damaged, which costs only the names in it; and a listing gives what comes before the damage, then the error.

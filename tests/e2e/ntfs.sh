@@ -166,6 +166,77 @@ wait
 for i in 1 2 3 4; do is "reader $i" "$(cat "$tmp/parallel$i")" "$want"; done
 unmount
 
+# ---- system files that Windows compressed (WOF): packed by wimlib, put into the volume by ntfs-3g ----
+if python3 -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("wim"))'; then
+    img=$tmp/wof.img
+    truncate -s 32M "$img"
+    mkntfs -qF "$img" >/dev/null 2>&1
+    mkdir -p "$tmp/plain"
+    their_mount streams_interface=windows
+    cat >"$tmp/wof.py" <<'PY'
+import ctypes, ctypes.util, os, random, struct, sys
+wim = ctypes.CDLL(ctypes.util.find_library('wim'))
+wim.wimlib_compress.restype = ctypes.c_size_t
+wim.wimlib_create_compressor.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_uint, ctypes.c_void_p]
+wim.wimlib_compress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p]
+XPRESS, LZX = 1, 2
+formats = {0: (XPRESS, 4096), 1: (LZX, 32768), 2: (XPRESS, 8192), 3: (XPRESS, 16384)}
+def pack(data, format):
+    kind, size = formats[format]
+    c = ctypes.c_void_p()
+    assert wim.wimlib_create_compressor(kind, size, 50, ctypes.byref(c)) == 0
+    chunks = []
+    for at in range(0, len(data), size):
+        chunk = data[at:at + size]
+        out = ctypes.create_string_buffer(len(chunk))
+        n = wim.wimlib_compress(chunk, len(chunk), out, len(chunk) - 1, c)
+        chunks.append(out.raw[:n] if n else chunk)
+    ends = [sum(map(len, chunks[:i + 1])) for i in range(len(chunks) - 1)]
+    return b''.join(struct.pack('<I', e) for e in ends) + b''.join(chunks)
+def put(name, size, stream, provider=2, format=0):
+    with open(name, 'wb') as f:
+        f.truncate(size)
+    with open(name + ':WofCompressedData', 'wb') as f:
+        f.write(stream)
+    os.setxattr(name, 'system.ntfs_reparse_data',
+                struct.pack('<IHHIIII', 0x80000017, 16, 0, 1, provider, 1, format))
+random.seed(5)
+program = open('/proc/self/exe', 'rb').read()[:1500007]
+text = b''.join(b'line %d of a file\n' % (i // 7) for i in range(20000))
+contents = {'program': program, 'text': text, 'noise': random.randbytes(70000) + bytes(50000), 'short': b'x' * 9,
+            'chunk': text[:32768], 'two': text[:65536], 'tiny': b'1', 'empty': b''}
+os.chdir(sys.argv[1])
+for format in formats:
+    for n, data in contents.items():
+        name = '%s-%d' % (n, format)
+        open(os.path.join(sys.argv[2], name), 'wb').write(data)
+        put(name, len(data), pack(data, format), format=format)
+stream = pack(text, 1)
+put('bad-wim', len(text), stream, 1, 1)
+put('bad-format', len(text), stream, 2, 4)
+put('bad-other', len(text), stream, 2, 0)
+put('bad-cut', len(text), stream[:len(stream) - 200], 2, 1)
+put('bad-table', len(text), struct.pack('<I', 0xfffffff0) + stream[4:], 2, 1)
+put('bad-order', len(text), stream[4:8] + stream[:4] + stream[8:], 2, 1)
+put('bad-size', len(text) + 100000, stream, 2, 1)
+put('bad-empty', len(text), b'', 2, 1)
+PY
+    check "WOF files are made" python3 "$tmp/wof.py" "$theirs" "$tmp/plain"
+    their_unmount
+    mount_ok "$img" -- -o format=raw
+    v=$mnt/volumes/disk0
+    for f in "$tmp"/plain/*; do check "WOF: ${f##*/}" same "$f" "$v/${f##*/}"; done
+    check "in any order" cmp <(tail -c 70001 "$v/program-1") <(tail -c 70001 "$tmp/plain/program-1")
+    check "a copy that looks for holes has it all" cp --sparse=always "$v/program-0" "$tmp/program"
+    check "all of it" same "$tmp/program" "$tmp/plain/program-0"
+    check "so has tar" eval 'tar -C "$v" -ScO noise-2 | tar -xO | cmp - "$tmp/plain/noise-2"'
+    for f in "$v"/bad-*; do check_not "WOF: ${f##*/} is an error" cat "$f"; done
+    is "the compressed stream isn't listed" "$(python3 -c 'import os, sys; print(os.listxattr(sys.argv[1]))' "$v/text-1")" '[]'
+    unmount
+else
+    fail 'libwim is not installed, so no WOF file is read'
+fi
+
 if have_corpus; then
     for f in dissect-ntfs.bin.gz testfs1.xz ntfs3.raw.gz; do
         img=$(corpus "ntfs/$f")

@@ -226,7 +226,7 @@ static void map_joins_runs_and_skips_absent_tables(void **state)
         unsigned first, last; /* grains */
         enum extent_kind kind;
     } rows[] = {
-        { 0, 5, EXTENT_DATA },   { 5, 8, EXTENT_HOLE },   { 8, 16, EXTENT_HOLE },  { 16, 17, EXTENT_HOLE },
+        { 0, 5, EXTENT_DATA },   { 5, 16, EXTENT_HOLE },  { 8, 16, EXTENT_HOLE },  { 16, 17, EXTENT_HOLE },
         { 17, 18, EXTENT_DATA }, { 18, 19, EXTENT_HOLE }, { 19, 20, EXTENT_DATA },
     };
     struct built b;

@@ -31,7 +31,7 @@ enum {
     MAX_GD_BYTES = 64 << 20,  /* 512 TiB in usual grains, 4 TiB in grains of one sector */
     CHECK_TABLES = 2048,      /* read at open, 4 MiB: all tables of 64 GiB of allocated disk */
     SKIP_TABLES = 65536,      /* absent tables passed in one call of map */
-    READ_EMPTY = 64 << 10,    /* bytes of tables that are looked at in one go, for whether they are empty */
+    READ_EMPTY = 32 << 10,    /* bytes of tables that are looked at in one go, for whether they are empty */
     READ_EMPTIES = 8,         /* so often in one call of map */
     PREFETCH_GRAINS = 256,    /* per call: more than one request's worth */
     SEARCH_FOOTER = 16 << 20, /* padding behind a stream: tar blocks, whole MiB of block devices */
@@ -186,8 +186,8 @@ static uint64_t count_zeroed(const struct sparse *s, uint64_t gt, uint64_t last,
         return 0;
     last = min_u64(last, gt + READ_EMPTY / gt_bytes(s));
     size_t n = (size_t)(count_adjacent(s, gt, last) * gt_bytes(s));
-    _cleanup_free_ uint8_t *buf = malloc(n);
-    if (!buf || file_pread(s->file, buf, n, at) < 0)
+    uint8_t buf[READ_EMPTY];
+    if (file_pread(s->file, buf, n, at) < 0)
         return 0; /* who asks there gets the error, or the redundant copy */
     *effort += (unsigned)(n / BYTES_READ);
     struct bad bad = { 0 };

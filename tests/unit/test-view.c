@@ -49,7 +49,7 @@ static int all_layout(const struct view_source *src, struct layout *ret, struct 
     return r;
 }
 
-static const struct view_format all_format = { "disk.all", "all", all_layout };
+static const struct view_format all_format = { "disk.all", "all", all_layout, false };
 
 /* The same without heads, so that adjacent blocks are one piece. */
 static int plain_layout(const struct view_source *src, struct layout *ret, struct fault *fault)
@@ -61,7 +61,7 @@ static int plain_layout(const struct view_source *src, struct layout *ret, struc
     return r;
 }
 
-static const struct view_format plain_format = { "disk.plain", "plain", plain_layout };
+static const struct view_format plain_format = { "disk.plain", "plain", plain_layout, false };
 
 /* ---- the same by hand ---- */
 

@@ -82,6 +82,22 @@ static inline bool bytes_match(struct bytes b, size_t off, const void *want, siz
     return off <= b.n && len <= b.n - off && !memcmp(b.p + off, want, len);
 }
 
+/* How many bytes from `off` on are 0, before the first other one or the window's end. */
+static inline size_t bytes_zeros(struct bytes b, size_t off)
+{
+    enum { STEP = 64 };
+    size_t at = off;
+    for (; at < b.n && b.n - at >= STEP; at += STEP) {
+        uint64_t word[STEP / sizeof(uint64_t)];
+        memcpy(word, b.p + at, STEP);
+        if (word[0] | word[1] | word[2] | word[3] | word[4] | word[5] | word[6] | word[7])
+            break;
+    }
+    while (at < b.n && !b.p[at])
+        at++;
+    return at - off;
+}
+
 /* Writers for the bytes that we generate: the buffer is ours, so the caller has checked its size. */
 static inline void put_le16(uint8_t *p, uint16_t v)
 {

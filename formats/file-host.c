@@ -7,11 +7,11 @@
  * which a link could be swapped. */
 #include "file.h"
 #include "checked.h"
+#include "host-map.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,12 +22,10 @@
 struct file_host {
     struct file file;
     int fd;
-    bool seek_holes; /* SEEK_DATA works here */
-    bool device;     /* a block device may refer to nothing */
-    char *dir;       /* resolved directory that it lies in */
+    bool device; /* a block device may refer to nothing */
+    char *dir;   /* resolved directory that it lies in */
     const struct trust *trust;
-    pthread_mutex_t run_lock;    /* protects the run; only ever tried, so nobody waits */
-    uint64_t run_start, run_end; /* where data was last found: see known_run() */
+    struct host_map map;
 };
 
 static struct file_host *host_of(struct file *f)
@@ -92,61 +90,9 @@ static int host_pread(struct file *f, void *buf, size_t len, uint64_t off)
     return 0;
 }
 
-/* Is it shorter than it was? Then SEEK_DATA takes what was cut off for a hole. */
-static bool shrunk(const struct file_host *h)
-{
-    struct stat st;
-    return fstat(h->fd, &st) < 0 || (uint64_t)st.st_size < h->file.size;
-}
-
-/* SEEK_HOLE walks over every extent of the file system up to the next hole, which may be far away; who asks
- * for each cluster of a file in turn would pay for that walk each time. So the end of the last run of data is
- * remembered. 0: `off` isn't in it. */
-static uint64_t known_run(struct file_host *h, uint64_t off)
-{
-    uint64_t end = 0;
-    if (pthread_mutex_trylock(&h->run_lock))
-        return 0;
-    if (h->run_start <= off && off < h->run_end)
-        end = h->run_end;
-    pthread_mutex_unlock(&h->run_lock);
-    return end;
-}
-
-static void keep_run(struct file_host *h, uint64_t start, uint64_t end)
-{
-    if (pthread_mutex_trylock(&h->run_lock))
-        return;
-    h->run_start = start;
-    h->run_end = end;
-    pthread_mutex_unlock(&h->run_lock);
-}
-
 static int host_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
 {
-    struct file_host *h = host_of(f);
-    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
-    if (!h->seek_holes)
-        return 0;
-    uint64_t end = known_run(h, off);
-    if (end) {
-        ret->length = min_u64(len, end - off);
-        return 0;
-    }
-    off_t data = lseek(h->fd, (off_t)off, SEEK_DATA);
-    if (data < 0 && (errno != ENXIO || shrunk(h)))
-        return 0; /* no answer: data is always a safe one */
-    if (data < 0 || (uint64_t)data > off) {
-        end = data < 0 ? UINT64_MAX : (uint64_t)data;
-        ret->kind = EXTENT_HOLE;
-        ret->length = min_u64(len, end - off);
-        return 0;
-    }
-    off_t hole = lseek(h->fd, (off_t)off, SEEK_HOLE);
-    if (hole > 0 && (uint64_t)hole > off) {
-        ret->length = min_u64(len, (uint64_t)hole - off);
-        keep_run(h, off, (uint64_t)hole);
-    }
+    host_map_at(&host_of(f)->map, off, len, ret);
     return 0;
 }
 
@@ -158,8 +104,8 @@ static void host_advise(struct file *f, uint64_t off, uint64_t len)
 static void host_close(struct file *f)
 {
     struct file_host *h = host_of(f);
+    host_map_done(&h->map);
     close(h->fd);
-    pthread_mutex_destroy(&h->run_lock);
     free(h->dir);
     free(h);
 }
@@ -238,11 +184,10 @@ static int host_from_path_fd(int path_fd, const char *real, const char *name, co
     h->file = (struct file){ .ops = &host_ops, .refs = 1, .size = size, .name = copy };
     h->file.id = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino, .mtime = st.st_mtim };
     h->device = S_ISBLK(st.st_mode);
-    h->seek_holes = !h->device && size && (lseek(fd, 0, SEEK_HOLE) >= 0 || errno == ENXIO);
     h->dir = dir;
     h->trust = trust;
     h->fd = fd;
-    pthread_mutex_init(&h->run_lock, NULL);
+    host_map_init(&h->map, fd, size);
     fd = -1;
     *ret = &h->file;
     return 0;

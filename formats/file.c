@@ -55,7 +55,10 @@ int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
 bool file_has_holes(struct file *f)
 {
     struct extent e;
-    return f->size && (file_map(f, 0, f->size, &e) < 0 || e.kind != EXTENT_DATA || e.length < f->size);
+    for (uint64_t off = 0; off < f->size; off += e.length)
+        if (file_map(f, off, f->size - off, &e) < 0 || e.kind != EXTENT_DATA)
+            return true;
+    return false;
 }
 
 void file_advise(struct file *f, uint64_t off, uint64_t len)

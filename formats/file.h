@@ -2,7 +2,7 @@
 #ifndef FERRYFS_FILE_H
 #define FERRYFS_FILE_H
 /* Something that holds an image's bytes: a host file, a block device, a member of a tar. Read-only and taken
- * as immutable. All calls on one file may run in parallel; none takes a lock.
+ * as immutable. All calls on one file may run in parallel, and none holds a lock over I/O.
  *
  * A file also knows where it lies, so that what its content refers to (extents, parents, backing files) is
  * found beside it and nowhere else: see file_open_ref(). */

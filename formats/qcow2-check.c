@@ -118,7 +118,7 @@ static bool cluster_is_there(const struct qcow2_table *t, const struct qcow2_clu
 static int check_piece(const struct qcow2_table *t, const struct qcow2_l2 *l2, const struct file *data,
                        struct fault *fault)
 {
-    for (uint64_t i = 0; i < l2->n; i++) {
+    for (uint64_t i = qcow2_l2_empty(t, l2, 0); i < l2->n; i += 1 + qcow2_l2_empty(t, l2, i + 1)) {
         struct qcow2_cluster c;
         unsigned long long guest = (l2->cluster + i) * t->h->cluster_size;
         int r = qcow2_l2_cluster(t, l2, i, &c);

@@ -164,6 +164,21 @@ void qcow2_l2_put(struct qcow2_table *t, struct qcow2_l2 *l2)
     l2->block = NULL;
 }
 
+void qcow2_l2_put_used(struct qcow2_table *t, struct qcow2_l2 *l2)
+{
+    if (l2->block)
+        cache_put_used(t->cache, l2->block);
+    l2->block = NULL;
+}
+
+uint64_t qcow2_l2_empty(const struct qcow2_table *t, const struct qcow2_l2 *l2, uint64_t i)
+{
+    struct bad bad = { 0 };
+    struct bytes b = bytes_of(l2->block->data, l2->block->size, 0, &bad);
+    uint64_t n = bytes_zeros(b, l2->first + (size_t)i * t->l2_entry) / t->l2_entry;
+    return min_u64(n, l2->n - i);
+}
+
 int qcow2_l2_cluster(const struct qcow2_table *t, const struct qcow2_l2 *l2, uint64_t i,
                      struct qcow2_cluster *ret)
 {

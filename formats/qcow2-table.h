@@ -60,6 +60,10 @@ struct qcow2_l2 {
 /* cluster < t->clusters. -EIO when a table can't be read or is damaged. */
 int qcow2_l2_get(struct qcow2_table *t, uint64_t cluster, struct qcow2_l2 *ret);
 void qcow2_l2_put(struct qcow2_table *t, struct qcow2_l2 *l2);
+/* The same by a walk that needs no more of the block: its memory is used again first. */
+void qcow2_l2_put_used(struct qcow2_table *t, struct qcow2_l2 *l2);
+/* How many entries from `i` on are nothing but zeros, and so unallocated: much quicker than decoding them. */
+uint64_t qcow2_l2_empty(const struct qcow2_table *t, const struct qcow2_l2 *l2, uint64_t i);
 
 enum qcow2_kind {
     QCOW2_UNALLOCATED, /* the backing file's, else zeros */

@@ -78,46 +78,94 @@ static bool goes_on(enum qcow2_kind kind, const struct qcow2_cluster *last, cons
     return kind != QCOW2_PLAIN || !contiguous || next->host == last->host + cluster_size;
 }
 
-/* The run of one kind, for PLAIN also of one place in the file, that begins at byte `off` in the piece's
- * first cluster. */
-static int map_run(struct qcow2 *q, const struct qcow2_l2 *l2, uint64_t off, uint64_t len, bool contiguous,
-                   struct extent *ret)
+/* Clusters of a piece of an L2 table. */
+struct clusters {
+    const struct qcow2_l2 *l2;
+    uint64_t i;      /* the first one */
+    uint64_t within; /* byte in it where the run begins */
+    uint64_t len;    /* bytes that are asked for */
+};
+
+static struct extent extent_of(enum qcow2_kind kind)
 {
-    const uint64_t size = q->h.cluster_size, within = off % size;
+    struct extent e = { .kind = EXTENT_DATA, .compressed = kind == QCOW2_COMPRESSED };
+    if (kind == QCOW2_UNALLOCATED)
+        e.kind = EXTENT_HOLE;
+    else if (kind == QCOW2_ZERO)
+        e.kind = EXTENT_ZERO;
+    return e;
+}
+
+/* The run of one kind, for PLAIN also of one place in the file, that begins where `c` does. `c` becomes what
+ * follows the run; its length is 0 where the run doesn't end with a cluster. */
+static int map_run(struct qcow2 *q, struct clusters *c, bool contiguous, struct extent *ret)
+{
+    enum { EMPTY_ENTRIES = 4 * EFFORT_ENTRIES };
+    const uint64_t size = q->h.cluster_size, start = c->i;
     struct qcow2_cluster first, last, next;
-    uint64_t end, next_end;
-    int r = qcow2_l2_cluster(&q->table, l2, 0, &first);
+    uint64_t end, next_end, empty = 0;
+    int r = qcow2_l2_cluster(&q->table, c->l2, c->i, &first);
     if (r < 0)
         return read_error(r);
-    enum qcow2_kind kind = qcow2_cluster_at(&q->h, &first, within, &end);
-    uint64_t length = end - within, i = 1;
+    enum qcow2_kind kind = qcow2_cluster_at(&q->h, &first, c->within, &end);
+    uint64_t length = end - c->within;
     last = first;
-    for (; i < l2->n && length < len && end == size; i++) {
+    for (c->i++; c->i < c->l2->n && length < c->len && end == size; c->i++) {
+        uint64_t n = kind == QCOW2_UNALLOCATED ? qcow2_l2_empty(&q->table, c->l2, c->i) : 0;
+        if (n) {
+            length += n * size;
+            empty += n;
+            c->i += n - 1;
+            continue;
+        }
         /* a damaged entry ends the run; who asks there gets the error */
-        if (qcow2_l2_cluster(&q->table, l2, i, &next) < 0 ||
+        if (qcow2_l2_cluster(&q->table, c->l2, c->i, &next) < 0 ||
             !goes_on(kind, &last, &next, qcow2_cluster_at(&q->h, &next, 0, &next_end), size, contiguous))
             break;
         length += end = next_end;
         last = next;
     }
-    *ret = (struct extent){ .length = min_u64(length, len),
-                            .kind = EXTENT_DATA,
-                            .effort = (unsigned)(2 * i / EFFORT_ENTRIES) };
-    if (kind == QCOW2_UNALLOCATED)
-        ret->kind = EXTENT_HOLE;
-    else if (kind == QCOW2_ZERO)
-        ret->kind = EXTENT_ZERO;
-    ret->compressed = kind == QCOW2_COMPRESSED;
-    ret->at = first.host + within;
+    *ret = extent_of(kind);
+    ret->length = min_u64(length, c->len);
+    ret->effort = (unsigned)(2 * (c->i - start - empty) / EFFORT_ENTRIES + empty / EMPTY_ENTRIES);
+    ret->at = first.host + c->within;
+    c->within = 0;
+    c->len = end == size ? c->len - ret->length : 0;
     return 0;
 }
 
-static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous, struct extent *ret)
+/* As map_run() and map_file(), for runs that lie apart in the file, as long as its answer is the same. */
+static int map_apart(struct qcow2 *q, struct clusters *c, struct extent *ret)
 {
-    if (q->h.data_file_raw) {
-        *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
-        return 0;
+    int r = map_run(q, c, true, ret);
+    if (r < 0 || ret->kind != EXTENT_DATA || ret->compressed)
+        return r;
+    uint64_t whole = ret->length;
+    r = map_file(q, ret->at, ret);
+    while (!r && ret->length == whole && c->len && c->i < c->l2->n) {
+        struct extent next;
+        /* an error further on is for whoever asks there */
+        if (map_run(q, c, true, &next) < 0 || next.kind != EXTENT_DATA || next.compressed)
+            break;
+        whole += next.length;
+        if (map_file(q, next.at, &next) < 0 || next.kind != ret->kind)
+            break;
+        ret->length += next.length;
+        ret->effort += 1 + next.effort;
     }
+    return r;
+}
+
+/* The whole disk is the data file. */
+static int map_data_file(struct qcow2 *q, uint64_t off, uint64_t len, struct extent *ret)
+{
+    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA, .at = off };
+    return map_file(q, off, ret);
+}
+
+/* `find`: one run of the file; else what follows it too, wherever it lies. */
+static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool find, struct extent *ret)
+{
     struct qcow2_l2 l2;
     int r = qcow2_l2_get(&q->table, off / q->h.cluster_size, &l2);
     if (r < 0)
@@ -127,26 +175,29 @@ static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous,
         *ret = (struct extent){ .length = min_u64(end - off, len), .kind = EXTENT_HOLE };
         return 0;
     }
-    r = map_run(q, &l2, off, len, contiguous, ret);
-    qcow2_l2_put(&q->table, &l2);
+    struct clusters c = { .l2 = &l2, .within = off % q->h.cluster_size, .len = len };
+    r = q->sparse && !find ? map_apart(q, &c, ret) : map_run(q, &c, find, ret);
+    bool through = !find && c.i == l2.n;
+    if (through) /* by a walk */
+        qcow2_l2_put_used(&q->table, &l2);
+    else
+        qcow2_l2_put(&q->table, &l2);
     return r;
-}
-
-/* Where the file is asked for holes, an extent must be one run of it. */
-static int map_as(struct qcow2 *q, uint64_t off, uint64_t len, bool contiguous, struct extent *ret)
-{
-    int r = look_up(q, off, len, contiguous || q->sparse, ret);
-    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(q, ret->at, ret);
 }
 
 static int qcow2_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    return map_as(qcow2_of(d), off, len, true, ret);
+    struct qcow2 *q = qcow2_of(d);
+    if (q->h.data_file_raw)
+        return map_data_file(q, off, len, ret);
+    int r = look_up(q, off, len, true, ret);
+    return r < 0 || ret->kind != EXTENT_DATA || ret->compressed ? r : map_file(q, ret->at, ret);
 }
 
 static int qcow2_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    return map_as(qcow2_of(d), off, len, false, ret);
+    struct qcow2 *q = qcow2_of(d);
+    return q->h.data_file_raw ? map_data_file(q, off, len, ret) : look_up(q, off, len, false, ret);
 }
 
 /* ---- pread ---- */

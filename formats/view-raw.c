@@ -15,4 +15,5 @@ const struct view_format raw_view = {
     .file_name = "disk.raw",
     .name = "raw",
     .layout = raw_layout,
+    .early = true,
 };

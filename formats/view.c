@@ -17,6 +17,7 @@
  * walked again. */
 #include "view.h"
 #include "bytes.h"
+#include "cache.h"
 #include "checked.h"
 #include "image.h"
 
@@ -90,6 +91,11 @@ uint64_t view_disk_size(const struct view_source *src)
 
 /* ---- pieces ---- */
 
+static struct blockmap *survey_of(const struct view *v)
+{
+    return atomic_load_explicit(&v->survey, memory_order_acquire);
+}
+
 /* The disk's bytes from `at` on, which may begin or end past its end. What the survey knows to be zeros is
  * told at once: a hole of any size, over a chain of any length, costs a look at a few bits. */
 static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t length)
@@ -97,12 +103,15 @@ static struct piece disk_piece(const struct view *v, uint64_t at, uint64_t lengt
     if (at >= v->disk->size)
         return (struct piece){ .kind = PIECE_ZERO, .length = length };
     length = min_u64(length, v->disk->size - at);
-    uint64_t size = blockmap_block_size(v->survey), block = at / size, until = div_up(at + length, size);
-    uint64_t data = blockmap_next(v->survey, block, until);
+    const struct blockmap *survey = survey_of(v);
+    if (!survey)
+        return (struct piece){ .kind = PIECE_DISK, .length = length, .at = at };
+    uint64_t size = blockmap_block_size(survey), block = at / size, until = div_up(at + length, size);
+    uint64_t data = blockmap_next(survey, block, until);
     if (data > block)
         return (struct piece){ .kind = PIECE_ZERO, .length = min_u64(length, data * size - at) };
     /* bounded: whoever maps comes again for what follows, and must not pay for it here */
-    uint64_t run = blockmap_run(v->survey, block, min_u64(until - block, RUN_BLOCKS));
+    uint64_t run = blockmap_run(survey, block, min_u64(until - block, RUN_BLOCKS));
     return (
         struct piece){ .kind = PIECE_DISK, .length = min_u64(length, (block + run) * size - at), .at = at };
 }
@@ -223,14 +232,15 @@ static int segment_allocated(const struct view *v, const struct segment *s, cons
     return 0;
 }
 
-static int count_allocated(struct view *v, const struct blockmap *survey)
+static int count_allocated(const struct view *v, const struct blockmap *survey, uint64_t *ret)
 {
+    *ret = 0;
     for (size_t i = 0; i < v->layout.n; i++) {
         uint64_t n;
         int r = segment_allocated(v, &v->layout.segment[i], survey, &n);
         if (r < 0)
             return r;
-        v->allocated += n;
+        *ret += n;
     }
     return 0;
 }
@@ -245,14 +255,54 @@ int view_survey(struct disk *disk, struct blockmap **ret)
     return blockmap_build(disk, block_size, ret);
 }
 
-static int view_make(struct view *v, const struct view_source *src, struct fault *fault)
+/* Makes a view that isn't complete. */
+static int view_make(const struct view_format *format, const struct view_source *src, struct view **ret,
+                     struct fault *fault)
 {
-    int r = v->format->layout(src, &v->layout, fault);
+    if (src->disk->size > INT64_MAX)
+        return fault_in(fault, -EFBIG, "", "the disk is larger than a file can be");
+    _cleanup_(view_closep) struct view *v = calloc(1, sizeof *v);
+    if (!v)
+        return -ENOMEM;
+    v->format = format;
+    v->disk = src->disk;
+    v->owner = cache_owner_new();
+    int r = format->layout(src, &v->layout, fault);
     if (r < 0)
         return r;
     if (v->layout.size > INT64_MAX) /* of off_t */
         return fault_in(fault, -EFBIG, "", "the view would be larger than a file can be");
-    return count_allocated(v, src->survey);
+    *ret = TAKE_PTR(v);
+    return 0;
+}
+
+static int not_made(int r, struct fault *fault)
+{
+    return r < 0 ? fault_in(fault, r, "", "the view can't be made: %s", strerror(-r)) : 0;
+}
+
+int view_open_early(const struct view_format *format, const struct view_source *src, struct view **ret,
+                    struct fault *fault)
+{
+    assert(format->early);
+    return not_made(view_make(format, src, ret, fault), fault);
+}
+
+int view_complete(struct view *v, struct blockmap *survey)
+{
+    uint64_t n;
+    int r = count_allocated(v, survey, &n);
+    if (r < 0)
+        return r;
+    assert(!survey_of(v));
+    v->allocated = n;
+    atomic_store_explicit(&v->survey, blockmap_ref(survey), memory_order_release);
+    return 0;
+}
+
+bool view_is_complete(const struct view *v)
+{
+    return survey_of(v);
 }
 
 int view_open(const struct view_format *format, const struct view_source *src, struct view **ret,
@@ -260,23 +310,18 @@ int view_open(const struct view_format *format, const struct view_source *src, s
 {
     struct view_source own = *src;
     _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
-    _cleanup_(view_closep) struct view *v = calloc(1, sizeof *v);
-    int r = v ? 0 : -ENOMEM;
-    if (!r && src->disk->size > INT64_MAX)
-        return fault_in(fault, -EFBIG, "", "the disk is larger than a file can be");
-    if (!r && !own.survey) {
+    _cleanup_(view_closep) struct view *v = NULL;
+    int r = 0;
+    if (!own.survey && own.disk->size <= INT64_MAX) {
         r = view_survey(own.disk, &survey);
         own.survey = survey;
     }
-    if (!r) {
-        v->format = format;
-        v->disk = own.disk;
-        v->owner = cache_owner_new();
-        v->survey = blockmap_ref(own.survey);
-        r = view_make(v, &own, fault);
-    }
+    if (!r)
+        r = view_make(format, &own, &v, fault);
+    if (!r)
+        r = view_complete(v, own.survey);
     if (r < 0)
-        return fault_in(fault, r, "", "the view can't be made: %s", strerror(-r));
+        return not_made(r, fault);
     *ret = TAKE_PTR(v);
     return 0;
 }
@@ -286,7 +331,7 @@ void view_close(struct view *v)
     if (!v)
         return;
     layout_done(&v->layout);
-    blockmap_free(v->survey);
+    blockmap_free(survey_of(v));
     free(v);
 }
 

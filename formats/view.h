@@ -13,10 +13,13 @@
  *                   zeros past the disk's end
  *   SEGMENT_ZERO    zeros
  *
- * All calls on an open view may run in parallel; an open view is immutable. */
+ * All calls on an open view may run in parallel; an open view is immutable, but for the survey, which one
+ * that was opened early gets later. */
 #include "blockmap.h"
 #include "disk.h"
 #include "fault.h"
+
+#include <stdatomic.h>
 
 enum segment_kind { SEGMENT_BYTES, SEGMENT_TABLE, SEGMENT_DISK, SEGMENT_BLOCKS, SEGMENT_ZERO };
 
@@ -64,6 +67,8 @@ struct view_format {
     /* Works out the layout with the functions below; `ret` comes zeroed, and on failure the caller frees what
      * is in it. src->survey is there. -EFBIG: the format can't hold a disk of this size. */
     int (*layout)(const struct view_source *src, struct layout *ret, struct fault *fault);
+    /* The layout follows from the disk's size alone: view_open_early() can do it, src->survey may be NULL. */
+    bool early;
 };
 
 /* The table of views.c, ending with NULL. */
@@ -72,8 +77,8 @@ extern const struct view_format *const view_formats[];
 struct view {
     const struct view_format *format;
     struct disk *disk; /* not owned */
-    struct blockmap
-        *survey; /* of the disk: where it is clear there are zeros, and the disk needn't be asked */
+    /* of the disk: where it is clear there are zeros, and the disk needn't be asked; NULL: none yet */
+    struct blockmap *_Atomic survey;
     struct layout layout;
     uint64_t owner;     /* of its bytes, for whoever keeps them in a cache */
     uint64_t allocated; /* bytes that view_map calls DATA, for st_blocks; an upper bound where the disk's map
@@ -89,6 +94,15 @@ int view_survey(struct disk *disk, struct blockmap **ret);
 /* The disk must outlive the view. */
 int view_open(const struct view_format *format, const struct view_source *src, struct view **ret,
               struct fault *fault);
+/* The same, for a format that is `early`, without a walk over the disk's map: what a first read waits for
+ * doesn't grow with the disk. Until view_complete() all calls work, but `allocated` isn't known, and zeros
+ * are only told by asking the disk. */
+int view_open_early(const struct view_format *format, const struct view_source *src, struct view **ret,
+                    struct fault *fault);
+/* Gives it a reference of the survey, once; other threads may be using the view. -ENOMEM, and it stays as it
+ * was. */
+int view_complete(struct view *v, struct blockmap *survey);
+bool view_is_complete(const struct view *v);
 void view_close(struct view *v);
 DEFINE_CLEANUP(struct view *, view_close)
 

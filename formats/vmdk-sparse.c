@@ -31,6 +31,8 @@ enum {
     MAX_GD_BYTES = 64 << 20,  /* 512 TiB in usual grains, 4 TiB in grains of one sector */
     CHECK_TABLES = 2048,      /* read at open, 4 MiB: all tables of 64 GiB of allocated disk */
     SKIP_TABLES = 65536,      /* absent tables passed in one call of map */
+    READ_EMPTY = 32 << 10,    /* bytes of tables that are looked at in one go, for whether they are empty */
+    READ_EMPTIES = 8,         /* so often in one call of map */
     PREFETCH_GRAINS = 256,    /* per call: more than one request's worth */
     SEARCH_FOOTER = 16 << 20, /* padding behind a stream: tar blocks, whole MiB of block devices */
     GRAIN_LBA = 0,
@@ -99,6 +101,13 @@ static uint32_t gte_of(const struct cache_block *b, uint64_t i)
     return le32(bytes_of(b->data, b->size, 0, &bad), (size_t)i * ENTRY);
 }
 
+/* How many entries from `i` on are 0. */
+static uint64_t gtes_absent(const struct cache_block *b, uint64_t i)
+{
+    struct bad bad = { 0 };
+    return bytes_zeros(bytes_of(b->data, b->size, 0, &bad), (size_t)i * ENTRY) / ENTRY;
+}
+
 /* How many bytes of grain g the disk has. */
 static uint64_t grain_length(const struct sparse *s, uint64_t g)
 {
@@ -131,13 +140,79 @@ static int classify(const struct sparse *s, uint64_t g, uint32_t gte, enum exten
 
 /* ---- map ---- */
 
-/* The end of the run of absent tables that begins at gt, as a byte of the disk. */
-static uint64_t absent_until(const struct sparse *s, uint64_t gt)
+/* The run of absent tables that begins at gt, before table `last`. */
+static uint64_t count_absent(const struct sparse *s, uint64_t gt, uint64_t last)
 {
-    uint64_t last = min_u64(s->n_gts, gt + SKIP_TABLES), end = gt;
-    while (end < last && !s->gd[end])
-        end++;
-    return end == s->n_gts ? s->disk.size : end * s->h.gtes_per_gt * s->grain;
+    uint64_t end = gt;
+    for (last = min_u64(last, gt + SKIP_TABLES); end < last && !s->gd[end]; end++)
+        ;
+    return end - gt;
+}
+
+/* The tables from gt on that follow each other in the file too, before table `last`. */
+static uint64_t count_adjacent(const struct sparse *s, uint64_t gt, uint64_t last)
+{
+    uint64_t sectors = div_up((uint64_t)s->h.gtes_per_gt * ENTRY, VMDK_SECTOR), end = gt + 1;
+    for (last = min_u64(last, gt + SKIP_TABLES); end < last; end++)
+        if (s->gd[end] != s->gd[gt] + (end - gt) * sectors)
+            break;
+    return end - gt;
+}
+
+static uint64_t gt_bytes(const struct sparse *s)
+{
+    return (uint64_t)s->h.gtes_per_gt * ENTRY;
+}
+
+/* How many tables from gt on, where there is one, lie in a hole of the file. VMware and QEMU make all tables
+ * of a new disk, mostly so, and most of them stay empty. */
+static uint64_t count_unwritten(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
+{
+    const uint64_t size = gt_bytes(s);
+    struct extent e;
+    if (size % VMDK_SECTOR ||
+        file_map(s->file, (uint64_t)s->gd[gt] * VMDK_SECTOR, (last - gt) * size, &e) < 0)
+        return 0;
+    *effort += e.effort;
+    return e.kind == EXTENT_HOLE && e.length >= size ? count_adjacent(s, gt, gt + e.length / size) : 0;
+}
+
+/* How many are all zeros, of those that are read in one go. */
+static uint64_t count_zeroed(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
+{
+    enum { BYTES_READ = 512 }; /* for a unit of effort */
+    uint64_t at = (uint64_t)s->gd[gt] * VMDK_SECTOR;
+    if (gt_bytes(s) % VMDK_SECTOR || gt_bytes(s) > READ_EMPTY)
+        return 0;
+    last = min_u64(last, gt + READ_EMPTY / gt_bytes(s));
+    size_t n = (size_t)(count_adjacent(s, gt, last) * gt_bytes(s));
+    uint8_t buf[READ_EMPTY];
+    if (file_pread(s->file, buf, n, at) < 0)
+        return 0; /* who asks there gets the error, or the redundant copy */
+    *effort += (unsigned)(n / BYTES_READ);
+    struct bad bad = { 0 };
+    return bytes_zeros(bytes_of(buf, n, at, &bad), 0) / gt_bytes(s);
+}
+
+static uint64_t count_empty(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
+{
+    if (!s->gd[gt])
+        return count_absent(s, gt, last);
+    uint64_t n = count_unwritten(s, gt, last, effort);
+    return n ? n : count_zeroed(s, gt, last, effort);
+}
+
+/* The end of the run of absent and of empty tables that begins at gt, as a byte of the disk. */
+static uint64_t empty_until(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
+{
+    last = min_u64(last, s->n_gts);
+    for (unsigned i = 0; i < READ_EMPTIES && gt < last; i++) {
+        uint64_t n = count_empty(s, gt, last, effort);
+        if (!n)
+            break;
+        gt += n;
+    }
+    return gt == s->n_gts ? s->disk.size : gt * s->h.gtes_per_gt * s->grain;
 }
 
 /* The run of grains of one kind that begins at grain g and ends in its table, before `until`. */
@@ -150,15 +225,29 @@ static int map_table(struct sparse *s, uint64_t g, uint64_t until, struct extent
     if (r < 0)
         return r;
     r = classify(s, g, gte_of(b, g - first), &ret->kind);
+    enum { EMPTY_ENTRIES = 4 * EFFORT_ENTRIES };
     enum extent_kind kind = ret->kind;
-    uint64_t start = g;
-    for (g++; !r && g < last; g++)
-        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
+    uint64_t start = g, empty = 0;
+    for (g++; !r && g < last; g++) {
+        uint64_t n = kind == EXTENT_HOLE ? min_u64(gtes_absent(b, g - first), last - g) : 0;
+        empty += n;
+        g += n;
+        if (g == last || classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
             break;
+    }
     cache_put(s->cache, b);
-    ret->effort = (unsigned)((g - start) / EFFORT_ENTRIES);
+    ret->effort = (unsigned)((g - start - empty) / EFFORT_ENTRIES + empty / EMPTY_ENTRIES);
     *ret_end = g;
     return r;
+}
+
+/* Where tables that say nothing follow a hole, it goes on. */
+static uint64_t go_on(const struct sparse *s, uint64_t end, uint64_t until, struct extent *e)
+{
+    const uint64_t span = s->h.gtes_per_gt * s->grain;
+    if (end % span || end >= until || end >= s->capacity)
+        return end;
+    return empty_until(s, end / span, div_up(until, span), &e->effort);
 }
 
 static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
@@ -169,13 +258,16 @@ static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent 
     if (off < s->capacity) {
         uint64_t g = off / s->grain, gt = g / s->h.gtes_per_gt;
         int r = 0;
-        if (!s->gd[gt])
-            end = absent_until(s, gt);
-        else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e, &end)))
+        if (!s->gd[gt]) {
+            end = gt * s->h.gtes_per_gt * s->grain;
+        } else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e, &end))) {
             end *= s->grain;
+        }
         if (r < 0)
             return r;
-        if (e.kind != EXTENT_HOLE)
+        if (e.kind == EXTENT_HOLE)
+            end = go_on(s, end, off + len, &e);
+        else
             end = min_u64(end, s->capacity); /* the last grain may reach past it */
     }
     e.length = min_u64(len, end - off);
@@ -537,7 +629,7 @@ static int check_table(const struct sparse *s, uint64_t gt, uint8_t *buf, struct
         return 0; /* the device's failure: -EIO for those who read there */
     struct bad bad = { 0 };
     struct bytes b = bytes_of(buf, n * ENTRY, (uint64_t)s->gd[gt] * VMDK_SECTOR, &bad);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = bytes_zeros(b, 0) / ENTRY; i < n; i += 1 + bytes_zeros(b, (i + 1) * ENTRY) / ENTRY) {
         uint32_t gte = le32(b, i * ENTRY);
         uint64_t g = gt * s->h.gtes_per_gt + i;
         enum extent_kind kind;
@@ -573,9 +665,9 @@ static int check_tables(const struct sparse *s, uint64_t limit, struct fault *fa
     if (!buf)
         return fault_in(fault, -ENOMEM, s->file->name, "out of memory");
     int r = 0;
-    unsigned tables = 0;
+    unsigned tables = 0, effort = 0;
     for (uint64_t gt = 0; !r && gt < s->n_gts && tables < limit; gt++)
-        if (s->gd[gt]) {
+        if (s->gd[gt] && !count_unwritten(s, gt, gt + 1, &effort)) {
             r = check_table(s, gt, buf, &last, fault);
             tables++;
         }

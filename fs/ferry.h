@@ -19,7 +19,8 @@ enum { MAX_VIEWS = 8 };
 /* The views of a state of a disk, as its content was at a moment. */
 struct view_set {
     unsigned users; /* the state it is the newest of, and all who use it; protected by ferry.states_lock */
-    uint64_t generation;           /* of the overlay */
+    uint64_t generation; /* of the overlay */
+    bool complete;       /* all views are there, with their survey; protected by the lock of the state */
     struct view *views[MAX_VIEWS]; /* as view_formats[]; NULL: absent, see why */
     struct fault why[MAX_VIEWS];
     struct view_digest digests[MAX_VIEWS];
@@ -102,6 +103,9 @@ struct ferry_state *ferry_state(struct ferry *f, size_t disk, size_t snapshot);
  * directory listing looks at them all. NULL: no memory. */
 struct view_set *ferry_views_get(struct ferry *f, struct ferry_state *s);
 void ferry_views_put(struct ferry *f, struct ferry_state *s, struct view_set *set);
+/* The same, but perhaps only those of its views are there, and not complete, whose format is `early`: no walk
+ * over the disk's map is waited for. Another ferry_views_get() makes the same set complete. */
+struct view_set *ferry_views_get_early(struct ferry *f, struct ferry_state *s);
 /* The disk of a state, with the edits. */
 struct disk *ferry_state_disk(const struct ferry *f, const struct ferry_state *s);
 /* When the state was last changed: by the overlay's last commit, or as the source says. */

@@ -105,10 +105,14 @@ int session_entry(struct ferry *f, struct node *dir, const struct node_id *id, s
         (struct fuse_entry_param){ .ino = ino_of(f, n), .attr_timeout = timeout, .entry_timeout = timeout };
     /* A damaged file system can have one directory in two places. The kernel would move it between them, and
      * links that are right in the one place would lead out of the tree in the other. */
-    int r = id->ops->keep_parent && n->parent != dir ? -EUCLEAN : id->ops->getattr(f, n, &ret->attr);
+    int (*attr)(struct ferry *, const struct node *, struct stat *) =
+        id->ops->entry ? id->ops->entry : id->ops->getattr;
+    int r = id->ops->keep_parent && n->parent != dir ? -EUCLEAN : attr(f, n, &ret->attr);
     if (r < 0)
         node_forget(f->nodes, n, 1);
-    return r;
+    if (r > 0)
+        ret->attr_timeout = 0;
+    return r < 0 ? r : 0;
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -394,7 +398,8 @@ static void fill_open(fuse_req_t req, struct fuse_file_info *fi, struct handle *
 {
     struct session *s = fuse_req_userdata(req);
     fi->fh = (uint64_t)(uintptr_t)h;
-    if (h->direct && h->either && reader_skips_holes(fuse_req_ctx(req)->pid))
+    if (h->direct && h->ops->either && reader_skips_holes(fuse_req_ctx(req)->pid) &&
+        h->ops->either(s->ferry, h))
         h->direct = false;
     fi->direct_io = h->direct;
     fi->keep_cache = h->keep_cache;

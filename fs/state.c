@@ -162,26 +162,48 @@ struct timespec ferry_mtime(const struct ferry *f, size_t disk, size_t snapshot)
     return edited ? overlay_time(f->overlay) : f->vm->disks[disk].mtime;
 }
 
-static struct view_set *make_views(struct ferry *f, const struct ferry_state *s)
+static struct view_set *new_set(const struct ferry *f, const struct ferry_state *s)
+{
+    struct view_set *set = calloc(1, sizeof *set);
+    if (set)
+        set->generation = generation_of(f, s);
+    return set;
+}
+
+static void note_view(struct view_set *set, size_t i, int r)
+{
+    if (r == 0)
+        return;
+    set->views[i] = NULL;
+    fault_in(&set->why[i], r, "", "%s", strerror(-r));
+}
+
+/* Makes the views that don't need the survey. */
+static void make_early(const struct ferry *f, const struct ferry_state *s, struct view_set *set)
+{
+    struct view_source src = { .disk = ferry_state_disk(f, s), .sector_size = image_sector_size(s->image) };
+    for (size_t i = 0; i < f->n_views; i++)
+        if (view_formats[i]->early && !set->views[i] && !set->why[i].err)
+            note_view(set, i, view_open_early(view_formats[i], &src, &set->views[i], &set->why[i]));
+}
+
+/* Makes the survey, and the views that aren't there; those that are may be in use. */
+static void complete_set(const struct ferry *f, const struct ferry_state *s, struct view_set *set)
 {
     const struct image *image = s->image;
     struct view_source src = { .disk = ferry_state_disk(f, s), .sector_size = image_sector_size(image) };
-    struct view_set *set = calloc(1, sizeof *set);
-    if (!set)
-        return NULL;
-    set->generation = generation_of(f, s);
+    set->complete = true;
     view_identity(image, src.id);
     _cleanup_(blockmap_freep) struct blockmap *survey = NULL;
     if (!view_survey(src.disk, &survey)) /* else view_open says why, for each view */
         src.survey = survey;
     for (size_t i = 0; i < f->n_views; i++) {
-        int r = view_open(view_formats[i], &src, &set->views[i], &set->why[i]);
-        if (r < 0) {
-            set->views[i] = NULL;
-            fault_in(&set->why[i], r, "", "%s", strerror(-r));
-        }
+        struct view *v = set->views[i];
+        if (v && (!survey || view_complete(v, survey) < 0))
+            v->allocated = v->layout.size; /* no memory: it stays as it is */
+        if (!v && !set->why[i].err)
+            note_view(set, i, view_open(view_formats[i], &src, &set->views[i], &set->why[i]));
     }
-    return set;
 }
 
 /* Takes a reference of the newest set, if it is of the state as it now is. */
@@ -209,14 +231,29 @@ static void replace_set(struct ferry *f, struct ferry_state *s, struct view_set 
         free_set(old);
 }
 
-struct view_set *ferry_views_get(struct ferry *f, struct ferry_state *s)
+static struct view_set *get_set(struct ferry *f, struct ferry_state *s, bool early)
 {
     pthread_mutex_lock(&s->lock);
     struct view_set *set = newest(f, s);
-    if (!set && (set = make_views(f, s)))
+    if (!set && (set = new_set(f, s)))
         replace_set(f, s, set);
+    if (set && !set->complete && early)
+        make_early(f, s, set);
+    else if (set && !set->complete)
+        complete_set(f, s, set);
     pthread_mutex_unlock(&s->lock);
     return set;
+}
+
+struct view_set *ferry_views_get(struct ferry *f, struct ferry_state *s)
+{
+    return get_set(f, s, false);
+}
+
+/* A disk with an overlay changes: there, a survey must be of the same moment as the view. */
+struct view_set *ferry_views_get_early(struct ferry *f, struct ferry_state *s)
+{
+    return get_set(f, s, !f->overlay || s->snapshot);
 }
 
 /* Takes the views that were idle for longest, if too many are. */

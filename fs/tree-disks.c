@@ -98,12 +98,18 @@ static const char *file_name(const struct ferry *f, uint64_t what)
                                            : NULL;
 }
 
+/* A set that has the i-th view, if there is one. */
+static struct view_set *get_views(struct ferry *f, struct ferry_state *s, size_t i)
+{
+    return view_formats[i]->early ? ferry_views_get_early(f, s) : ferry_views_get(f, s);
+}
+
 static bool file_present(struct ferry *f, const struct node *dir, uint64_t what)
 {
     if (what < FILE_VIEW)
         return true;
     struct ferry_state *s = state_of(f, dir);
-    struct view_set *set = ferry_views_get(f, s);
+    struct view_set *set = get_views(f, s, what - FILE_VIEW);
     bool present = set && set->views[what - FILE_VIEW];
     if (set)
         ferry_views_put(f, s, set);
@@ -188,10 +194,17 @@ struct disk_handle {
     struct view_set *set;
     struct view *view;
     struct stream stream;
+    atomic_uint reads; /* while the view isn't complete */
     struct ferry *ferry;
     struct shared_text *text; /* FILE_INFO */
     struct map_writer *map;   /* FILE_MAP */
 };
+
+static void fill_from_view(const struct view *v, struct stat *ret)
+{
+    ret->st_size = (off_t)v->layout.size;
+    ret->st_blksize = 1 << 20;
+}
 
 static int view_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
@@ -201,18 +214,22 @@ static int view_getattr(struct ferry *f, const struct node *n, struct stat *ret)
         return -ENOMEM;
     const struct view *v = set->views[n->id.b - FILE_VIEW];
     if (v) {
-        ret->st_size = (off_t)v->layout.size;
+        fill_from_view(v, ret);
         ret->st_blocks = (blkcnt_t)div_up(v->allocated, 512);
-        ret->st_blksize = 1 << 20;
     }
     ferry_views_put(f, s, set);
     return v ? 0 : -ENOENT;
 }
 
-static int file_getattr(struct ferry *f, const struct node *n, struct stat *ret)
+static void fill_file_attr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     tree_fill_attr(f, S_IFREG | 0444, tree_ino(3, n->id.a, n->id.b | n->id.c << 16), ret);
     ret->st_mtim = ret->st_ctim = ferry_mtime(f, n->id.a, n->id.c);
+}
+
+static int file_getattr(struct ferry *f, const struct node *n, struct stat *ret)
+{
+    fill_file_attr(f, n, ret);
     if (n->id.b == FILE_INFO) {
         struct shared_text *t;
         int r = ferry_state_info(f, state_of(f, n), &t);
@@ -225,9 +242,28 @@ static int file_getattr(struct ferry *f, const struct node *n, struct stat *ret)
     return n->id.b == FILE_MAP ? 0 : view_getattr(f, n, ret);
 }
 
+/* Whoever opens disk.raw to read a little at its beginning doesn't wait for the walk over the disk's map. */
+static int file_entry(struct ferry *f, const struct node *n, struct stat *ret)
+{
+    if (n->id.b < FILE_VIEW || !view_formats[n->id.b - FILE_VIEW]->early)
+        return file_getattr(f, n, ret);
+    struct ferry_state *s = state_of(f, n);
+    struct view_set *set = ferry_views_get_early(f, s);
+    if (!set)
+        return -ENOMEM;
+    const struct view *v = set->views[n->id.b - FILE_VIEW];
+    bool incomplete = v && !view_is_complete(v);
+    if (incomplete) {
+        fill_file_attr(f, n, ret);
+        fill_from_view(v, ret);
+    }
+    ferry_views_put(f, s, set);
+    return incomplete ? 1 : file_getattr(f, n, ret);
+}
+
 static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle *h)
 {
-    h->set = ferry_views_get(f, s);
+    h->set = get_views(f, s, h->what - FILE_VIEW);
     if (!h->set)
         return -ENOMEM;
     h->view = h->set->views[h->what - FILE_VIEW];
@@ -239,8 +275,6 @@ static int open_view(struct ferry *f, struct ferry_state *s, struct disk_handle 
     stream_init(&h->stream, h->view, f->cache, f->pool);
     h->ferry = f;
     h->handle.direct = !f->options->cached;
-    /* Inflating keeps all cores busy as it is: there, the page cache's copy is only one more. */
-    h->handle.either = blockmap_compressed(h->view->survey) <= blockmap_data(h->view->survey) / 8;
     h->handle.keep_cache = !f->overlay;
     return 0;
 }
@@ -277,6 +311,35 @@ static struct disk_handle *disk_handle_of(struct handle *h)
     return (struct disk_handle *)(void *)h;
 }
 
+static void complete_view(struct disk_handle *h)
+{
+    if (view_is_complete(h->view))
+        return;
+    struct view_set *set = ferry_views_get(h->ferry, h->state); /* the one that the handle has */
+    if (set)
+        ferry_views_put(h->ferry, h->state, set);
+}
+
+/* Who reads on wants zeros without delay. */
+static void count_read(struct disk_handle *h)
+{
+    enum { EARLY_READS = 16 };
+    if (!view_is_complete(h->view) && atomic_fetch_add(&h->reads, 1) >= EARLY_READS)
+        complete_view(h);
+}
+
+/* Inflating keeps all cores busy as it is: there, the page cache's copy is only one more. */
+static bool file_either(struct ferry *f, struct handle *handle)
+{
+    (void)f;
+    struct disk_handle *h = disk_handle_of(handle);
+    if (!h->view)
+        return false;
+    complete_view(h);
+    const struct blockmap *survey = h->view->survey;
+    return survey && blockmap_compressed(survey) <= blockmap_data(survey) / 8;
+}
+
 /* What of [off, off+len) the view has. */
 static size_t within_view(const struct view *v, uint64_t off, size_t len)
 {
@@ -287,6 +350,8 @@ static bool file_lend(struct ferry *f, struct handle *handle, size_t len, uint64
 {
     (void)f;
     struct disk_handle *h = disk_handle_of(handle);
+    if (h->view)
+        count_read(h);
     size_t n = h->view ? within_view(h->view, off, len) : 0;
     return n && stream_lend(&h->stream, off, n, ret);
 }
@@ -310,8 +375,10 @@ static int file_map_extent(struct ferry *f, struct handle *handle, uint64_t off,
 {
     (void)f;
     struct disk_handle *h = disk_handle_of(handle);
-    if (h->view)
+    if (h->view) {
+        complete_view(h);
         return view_map(h->view, off, h->view->layout.size - off, ret);
+    }
     *ret = (struct extent){ .length = UINT64_MAX - off, .kind = EXTENT_DATA };
     return 0;
 }
@@ -341,7 +408,9 @@ static const struct tree_ops disk_file_ops = {
     .fresh = true,
     .frozen = true,
     .getattr = file_getattr,
+    .entry = file_entry,
     .open = file_open,
+    .either = file_either,
     .read = file_read,
     .lend = file_lend,
     .map = file_map_extent,

@@ -32,7 +32,6 @@ typedef int (*tree_emit)(void *ctx, const char *name, const struct node_id *id, 
 struct handle {
     const struct tree_ops *ops;
     bool direct;     /* set by open: by direct I/O, past the page cache */
-    bool either;     /* set by open: with `direct`, the page cache would do too: session.c chooses */
     bool keep_cache; /* set by open: pages of an earlier open are still right */
     /* session.c's: */
     _Atomic bool wrote;          /* since the last flush */
@@ -90,6 +89,9 @@ struct tree_ops {
     bool frozen; /* with an overlay, a stat or an open commits all edits first, and what is open holds the
                     gate: see gate.h */
     int (*getattr)(struct ferry *f, const struct node *n, struct stat *ret);
+    /* Instead of getattr when a name is looked up, where st_blocks takes long to find: without it, and 1, and
+     * the kernel asks getattr when somebody wants to know. NULL: getattr. */
+    int (*entry)(struct ferry *f, const struct node *n, struct stat *ret);
     /* directories */
     int (*lookup)(struct ferry *f, const struct node *dir, const char *name, struct node_id *ret);
     int (*readdir)(struct ferry *f, const struct node *dir, uint64_t cookie, tree_emit emit, void *ctx);
@@ -100,6 +102,8 @@ struct tree_ops {
     int (*open)(struct ferry *f, const struct node *n, int flags, struct handle **ret);
     /* Instead of `open`, where that takes long: it doesn't wait, and l->done is called then or later. */
     void (*open_later)(struct ferry *f, const struct node *n, struct tree_later *l);
+    /* Of a `direct` handle: would the page cache do too, for who passes over holes? NULL: no. */
+    bool (*either)(struct ferry *f, struct handle *h);
     int (*read)(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len);
     /* Is asked before `read`: true, and the loan is the answer; false, and `read` is called. NULL: false. */
     bool (*lend)(struct ferry *f, struct handle *h, size_t len, uint64_t off, struct loan *ret);

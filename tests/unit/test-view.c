@@ -49,7 +49,7 @@ static int all_layout(const struct view_source *src, struct layout *ret, struct 
     return r;
 }
 
-static const struct view_format all_format = { "disk.all", "all", all_layout };
+static const struct view_format all_format = { "disk.all", "all", all_layout, false };
 
 /* The same without heads, so that adjacent blocks are one piece. */
 static int plain_layout(const struct view_source *src, struct layout *ret, struct fault *fault)
@@ -61,7 +61,7 @@ static int plain_layout(const struct view_source *src, struct layout *ret, struc
     return r;
 }
 
-static const struct view_format plain_format = { "disk.plain", "plain", plain_layout };
+static const struct view_format plain_format = { "disk.plain", "plain", plain_layout, false };
 
 /* ---- the same by hand ---- */
 
@@ -329,6 +329,46 @@ static void a_survey_serves_all_views_with_one_walk(void **state)
     disk_close(&t->disk);
 }
 
+/* What is read, and what is called a hole, is the same before and after the survey came. */
+static void an_early_view_is_the_same_view(void **state)
+{
+    (void)state;
+    toy_block_size = 1 << 14;
+    struct toy *t = toy_new_random(2 << 20, 70, "D.E", seed);
+    struct view_source src = { .disk = &t->disk, .sector_size = 512 };
+    struct view *early, *whole;
+    struct blockmap *survey;
+    static uint8_t a[5000], b[5000];
+    assert_true(view_formats[0]->early);
+    t->maps = 0;
+    assert_int_equal(view_open_early(view_formats[0], &src, &early, NULL), 0);
+    assert_int_equal(t->maps, 0);
+    assert_false(view_is_complete(early));
+    assert_int_equal(view_survey(&t->disk, &survey), 0);
+    src.survey = survey;
+    assert_int_equal(view_open(view_formats[0], &src, &whole, NULL), 0);
+    assert_int_equal(early->layout.size, whole->layout.size);
+    for (unsigned round = 0; round < 2; round++) {
+        for (uint64_t off = 0; off + sizeof a < whole->layout.size; off += 4999) {
+            struct extent x, y;
+            int r = view_pread(early, a, sizeof a, off);
+            assert_int_equal(r, view_pread(whole, b, sizeof b, off));
+            if (!r)
+                assert_memory_equal(a, b, sizeof a);
+            assert_int_equal(view_map(early, off, sizeof a, &x), view_map(whole, off, sizeof a, &y));
+            assert_int_equal(x.kind, y.kind);
+        }
+        if (!round)
+            assert_int_equal(view_complete(early, survey), 0);
+    }
+    assert_true(view_is_complete(early));
+    assert_int_equal(early->allocated, whole->allocated);
+    view_close(early);
+    view_close(whole);
+    blockmap_free(survey);
+    disk_close(&t->disk);
+}
+
 /* ---- identity ---- */
 
 static void identity_of(struct toy *t, const char *link_id, uint8_t ret[32])
@@ -385,6 +425,7 @@ int main(void)
         cmocka_unit_test(layouts_that_fail_leave_nothing),
         cmocka_unit_test(prefetch_asks_for_the_disk_behind_the_view),
         cmocka_unit_test(a_survey_serves_all_views_with_one_walk),
+        cmocka_unit_test(an_early_view_is_the_same_view),
         cmocka_unit_test(identity_follows_what_the_disk_is),
         cmocka_unit_test(names_are_told_apart),
     };

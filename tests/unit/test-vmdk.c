@@ -226,7 +226,7 @@ static void map_joins_runs_and_skips_absent_tables(void **state)
         unsigned first, last; /* grains */
         enum extent_kind kind;
     } rows[] = {
-        { 0, 5, EXTENT_DATA },   { 5, 8, EXTENT_HOLE },   { 8, 16, EXTENT_HOLE },  { 16, 17, EXTENT_HOLE },
+        { 0, 5, EXTENT_DATA },   { 5, 16, EXTENT_HOLE },  { 8, 16, EXTENT_HOLE },  { 16, 17, EXTENT_HOLE },
         { 17, 18, EXTENT_DATA }, { 18, 19, EXTENT_HOLE }, { 19, 20, EXTENT_DATA },
     };
     struct built b;
@@ -242,6 +242,50 @@ static void map_joins_runs_and_skips_absent_tables(void **state)
         assert_int_equal(disk_map(l.disk, start + 1, 10, &e), 0);
         assert_int_equal(e.length, 10);
     }
+    layer_close(&l);
+}
+
+/* 120 tables of 128 grains of one sector each, all there, of which one names a grain: the tables before and
+ * behind it are passed in a few steps, and end where they must. */
+static void map_passes_over_empty_tables(void **state)
+{
+    (void)state;
+    enum {
+        TABLES = 120,
+        ENTRIES = 128,
+        FIRST = 4,
+        WITH = 90,
+        AT = FIRST + TABLES,
+        DATA = WITH * ENTRIES + 7
+    };
+    static struct built b;
+    struct layer l;
+    struct extent e;
+    memset(&b, 0, sizeof b);
+    put_header(b.p, 1, 1);
+    put_text(&b, "# Disk DescriptorFile\nversion=1\nCID=0000abcd\nparentCID=ffffffff\n"
+                 "createType=\"monolithicSparse\"\nRW 15360 SPARSE \"x.vmdk\"\n");
+    put_le64(b.p + 12, TABLES * ENTRIES);
+    put_le64(b.p + 20, 1); /* grain */
+    put_le32(b.p + 44, ENTRIES);
+    put_le64(b.p + 48, 0);
+    put_le64(b.p + 56, 2); /* GD */
+    put_le64(b.p + 64, AT);
+    for (unsigned t = 0; t < TABLES; t++)
+        put_le32(b.p + 2 * 512 + t * 4, FIRST + t);
+    put_le32(b.p + FIRST * 512 + DATA * 4, AT);
+    b.n = (AT + 1) * 512;
+    assert_int_equal(open_bytes(b.p, b.n, &l, NULL), 0);
+    unsigned calls = 0;
+    for (uint64_t at = 0; at < l.disk->size; at += e.length, calls++) {
+        assert_int_equal(disk_map(l.disk, at, UINT64_MAX, &e), 0);
+        bool data = at == DATA * 512;
+        assert_int_equal(e.kind, data ? EXTENT_DATA : EXTENT_HOLE);
+        assert_true(data ? e.length == 512 : at > DATA * 512 || at + e.length <= DATA * 512);
+    }
+    assert_in_range(calls, 3, 8);
+    assert_int_equal(disk_map(l.disk, 100, 70 * 512, &e), 0);
+    assert_int_equal(e.length, 70 * 512);
     layer_close(&l);
 }
 
@@ -682,6 +726,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(reads_whole_images),
+        T(map_passes_over_empty_tables),
         T(map_joins_runs_and_skips_absent_tables),
         T(damage_is_refused),
         T(lost_copies_are_not_needed_and_lost_tables_refused),

@@ -135,8 +135,9 @@ static void check_opens(struct run *r, const char *dir, bool qemu)
         fail_msg("can't be opened: %d %s: %s", e, fault.file, fault.what);
     bool next = !all_agree(r, o, r->committed);
     if (next && !(r->committing && all_agree(r, o, r->now)))
-        fail_msg("%s", r->committing ? "neither the last commit nor the next one is there"
-                                     : "the last commit isn't there");
+        fail_msg("call %llu of %zu disks: %s", (unsigned long long)power.at, r->n,
+                 r->committing ? "neither the last commit nor the next one is there"
+                               : "the last commit isn't there");
     if (next)
         keep(r);
     for (size_t i = 0; i < r->n; i++)
@@ -267,8 +268,8 @@ static void calls_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(power_fails),
         cmocka_unit_test(calls_fail),
+        cmocka_unit_test(power_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

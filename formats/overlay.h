@@ -42,6 +42,9 @@ struct overlay_source {
     const char *backing, *backing_format;
 };
 
+/* How QEMU can open an image that we have open, for overlay_source: *ret_backing is owned by the caller, and
+ * NULL when it can't, or would read it otherwise than we do. -ENOMEM. */
+int overlay_backing(const struct image *image, char **ret_backing, const char **ret_format);
 /* Opens or makes the overlay of these disks: 0; -EBUSY another daemon has it and is mounted (the fault names
  * its mount point), -ESTALE it is bound to another source, or to another state of it (see rebind), -EUCLEAN
  * damaged, -ENOSPC, -EACCES... Strings are copied. */

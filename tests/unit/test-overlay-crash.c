@@ -239,7 +239,7 @@ static uint64_t count_calls(size_t disks, uint64_t seed)
     return power.calls;
 }
 
-enum { QEMU_EACH = 12 };
+enum { QEMU_EACH = 40 };
 
 static void power_fails(void **state)
 {

@@ -39,7 +39,9 @@ struct overlay_options {
 
 /* A disk of the VM. */
 struct overlay_source {
-    struct image *image; /* its disk is read for what the overlay hasn't; outlives the overlay */
+    /* Its disk is read for what the overlay hasn't; outlives the overlay. NULL: it couldn't be opened, and
+     * has no overlay, now as when the overlay was made. */
+    struct image *image;
     const char *name; /* of the source as the user named it, absolute path of the host file that holds it */
     /* How QEMU can open the source by itself: a backing file name (may be "json:{...}", for an image inside
      * an OVA) and its format's name ("vmdk"). NULL: it can't, and the overlay's backing name is one that does
@@ -55,9 +57,9 @@ int overlay_backing(const struct image *image, char **ret_backing, const char **
  * damaged, -ENOSPC, -EACCES... Strings are copied. */
 int overlay_open(const struct overlay_options *o, const struct overlay_source *sources, size_t n,
                  struct overlay **ret, struct fault *fault);
-/* The writable disk i: the source with the edits over it. Borrowed. Its map says DATA, ZERO or HOLE as the
- * source's does, depth counted with the overlay as 0. A write that finds no room is -ENOSPC; it
- * may have changed the clusters before the one for which there was none. */
+/* The writable disk i: the source with the edits over it. Borrowed; NULL where the source is. Its map says
+ * DATA, ZERO or HOLE as the source's does, depth counted with the overlay as 0. A write that finds no room is
+ * -ENOSPC; it may have changed the clusters before the one for which there was none. */
 struct disk *overlay_disk(struct overlay *o, size_t i);
 /* Makes all writes so far durable, over all disks or none. An error leaves the last commit as what the next
  * open finds, and the writes in place for another try. Only when the host fails to sync (-EIO, or what it

@@ -113,8 +113,18 @@ static void host_close(struct file *f)
 static int host_open_ref(struct file *f, const char *role, const char *name, struct file **ret,
                          struct fault *fault);
 
+static char *fd_path(int fd);
+
+static int host_place(struct file *f, struct file_place *ret)
+{
+    *ret = (struct file_place){ .path = fd_path(host_of(f)->fd), .length = f->size, .whole = true };
+    ret->device = host_of(f)->device;
+    return ret->path ? 0 : -errno;
+}
+
 static const struct file_ops host_ops = {
     .name = "host",
+    .place = host_place,
     .pread = host_pread,
     .map = host_map,
     .advise = host_advise,

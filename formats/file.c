@@ -81,6 +81,16 @@ bool file_same(const struct file *a, const struct file *b)
     return a->id.ino && a->id.dev == b->id.dev && a->id.ino == b->id.ino && a->id.offset == b->id.offset;
 }
 
+int file_place(struct file *f, struct file_place *ret)
+{
+    struct file_place place = { 0 };
+    int r = f->ops->place ? f->ops->place(f, &place) : 0;
+    if (r == -ENOMEM)
+        return r;
+    *ret = r < 0 ? (struct file_place){ 0 } : place;
+    return 0;
+}
+
 /* ---- slice ---- */
 
 struct file_slice {
@@ -127,8 +137,20 @@ static void slice_close(struct file *f)
     free(f);
 }
 
+static int slice_place(struct file *f, struct file_place *ret)
+{
+    int r = file_place(slice_of(f)->parent, ret);
+    if (r < 0 || !ret->path)
+        return r;
+    ret->whole &= slice_of(f)->off == 0 && f->size == ret->length;
+    ret->offset += slice_of(f)->off;
+    ret->length = f->size;
+    return 0;
+}
+
 static const struct file_ops slice_ops = {
     .name = "slice",
+    .place = slice_place,
     .pread = slice_pread,
     .map = slice_map,
     .advise = slice_advise,

@@ -36,6 +36,14 @@ struct file_id {
     struct timespec mtime;
 };
 
+/* The bytes of a host file that are a file's content. */
+struct file_place {
+    char *path; /* owned; absolute, with links resolved; NULL: the content lies nowhere as it is */
+    uint64_t offset, length;
+    bool whole;  /* it is the whole host file */
+    bool device; /* the host file is a block device */
+};
+
 struct file_ops {
     const char *name;
     /* The range lies in the file. Fills all of buf or returns -errno (EIO: shorter than it was). */
@@ -46,6 +54,8 @@ struct file_ops {
     void (*advise)(struct file *f, uint64_t off, uint64_t len);
     int (*open_ref)(struct file *f, const char *role, const char *name, struct file **ret,
                     struct fault *fault);
+    /* Where it lies, if it does; the caller frees the path. -ENOMEM, or any other. NULL: nowhere. */
+    int (*place)(struct file *f, struct file_place *ret);
     void (*close)(struct file *f);
 };
 
@@ -99,6 +109,9 @@ void file_advise(struct file *f, uint64_t off, uint64_t len);
  * in messages
  * ("extent", "parent"). -ENOENT missing, -EPERM outside the trusted directories, -EACCES no permission. */
 int file_open_ref(struct file *f, const char *role, const char *name, struct file **ret, struct fault *fault);
+/* ret->path is NULL where the content lies nowhere as it is (it is inflated, or put together of parts), or
+ * its path can't be found out. -ENOMEM. */
+int file_place(struct file *f, struct file_place *ret);
 /* Do both have the same content by identity (not by name)? For loops in chains. */
 bool file_same(const struct file *a, const struct file *b);
 #endif

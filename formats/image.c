@@ -25,6 +25,7 @@ void backing_done(struct backing *b)
 void layer_info_done(struct layer_info *info)
 {
     free(info->file);
+    free(info->place.path);
     notes_done(&info->notes);
     for (size_t i = 0; i < info->n_snapshots; i++) {
         free(info->snapshots[i].name);
@@ -232,6 +233,8 @@ static int builder_add(struct chain_builder *b, struct file *file, const struct 
     b->n++;
     backing_done(backing);
     *backing = layer.backing;
+    if (file_place(file, &b->infos[b->n - 1].place) < 0)
+        return fault_in(fault, -ENOMEM, file->name, "out of memory");
     return layer.info.file ? 0 : fault_in(fault, -ENOMEM, file->name, "out of memory");
 }
 
@@ -277,8 +280,9 @@ static char *path_beside(const char *name)
  * that has the name of the one it lay in, or the one of that base name beside the child: ESXi gives each
  * machine a directory, and a linked clone's parent lies in another machine's. */
 static int open_backing(struct file *child, const struct backing *backing, struct file **ret,
-                        struct fault *fault)
+                        bool *ret_beside, struct fault *fault)
 {
+    *ret_beside = false;
     struct fault first = { 0 };
     int r = file_open_ref(child, backing->role, backing->name, ret, &first);
     if (r < 0 && backing->search_beside) {
@@ -287,6 +291,7 @@ static int open_backing(struct file *child, const struct backing *backing, struc
         for (size_t i = 0; i < 2; i++) {
             struct fault other = { 0 };
             int r2 = names[i] && *names[i] ? open_elsewhere(child, backing, names[i], ret, &other) : -ENOENT;
+            *ret_beside = !r2;
             if (!r2)
                 return 0;
             if (r2 == -EPERM && r == -ENOENT) { /* it is there, and only needs trust */
@@ -348,13 +353,16 @@ static int builder_fill(struct chain_builder *b, struct file *top, const struct 
         struct backing expected = backing; /* the strings move along: freed below */
         backing = (struct backing){ .role = expected.role };
         const struct format *f = NULL;
-        r = open_backing(b->files[b->n - 1], &expected, &file, fault);
+        bool beside = false;
+        r = open_backing(b->files[b->n - 1], &expected, &file, &beside, fault);
         if (!r)
             r = backing_format(file, &expected, &f, fault);
         if (!r)
             r = builder_add(b, file, f, &backing, fault);
         if (!r)
             r = check_link(&b->infos[b->n - 2], &b->infos[b->n - 1], &expected, fault);
+        if (!r)
+            b->infos[b->n - 1].beside = beside;
         backing_done(&expected);
     }
     backing_done(&backing);
@@ -419,6 +427,7 @@ static int copy_layer_info(const struct layer_info *info, struct layer_info *ret
     ret->notes = (struct notes){ 0 };
     ret->snapshots = NULL;
     ret->bitmaps = NULL;
+    ret->place = (struct file_place){ 0 };
     ret->n_snapshots = ret->n_bitmaps = 0;
     ret->file = strdup(info->file);
     return ret->file ? 0 : -ENOMEM;

@@ -73,11 +73,14 @@ struct layer_info {
     char compression[8]; /* "zlib", "zstd" */
     char link_id[64];    /* what a child must name to be this one's child: a VMDK's CID, a VHDX's GUID; lower
                             case. Behind a blank, what only some have: compared where both do */
-    uint64_t virtual_size; /* bytes */
-    uint64_t file_size;    /* bytes of all its files */
-    uint32_t block_size;   /* allocation unit in bytes; 0: none */
-    uint32_t sector_size;  /* logical, bytes; 0: the format doesn't say, so 512 */
-    struct timespec mtime; /* of `file`; filled in by the caller, like `file` */
+    uint64_t virtual_size;   /* bytes */
+    uint64_t file_size;      /* bytes of all its files */
+    uint32_t block_size;     /* allocation unit in bytes; 0: none */
+    uint32_t sector_size;    /* logical, bytes; 0: the format doesn't say, so 512 */
+    struct timespec mtime;   /* of `file`; filled in by the caller, like `file` */
+    struct file_place place; /* of `file`; filled in by the caller too */
+    bool odd;                /* other programs are known to read it otherwise than we do */
+    bool beside; /* it was found beside its child, not where that says; filled in by the caller too */
     struct notes notes;
     struct image_snapshot *snapshots; /* owned */
     size_t n_snapshots;

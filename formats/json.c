@@ -279,6 +279,26 @@ bool json_u64(const struct json *j, const char *key, uint64_t *ret)
     return true;
 }
 
+bool json_is_utf8(const char *text)
+{
+    static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 }; /* by how many bytes follow the first */
+    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+        unsigned more = *p < 0x80 ? 0 : *p >= 0xc2 && *p < 0xe0 ? 1 : *p >= 0xe0 && *p < 0xf0 ? 2 : 3;
+        if (more == 3 && (*p < 0xf0 || *p > 0xf4))
+            return false;
+        uint32_t c = more ? *p & (0x3fu >> more) : *p;
+        p++;
+        for (unsigned i = 0; i < more; i++, p++) {
+            if ((*p & 0xc0) != 0x80)
+                return false;
+            c = c << 6 | (*p & 0x3f);
+        }
+        if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+            return false;
+    }
+    return true;
+}
+
 /* ---- writing ---- */
 
 void json_out_done(struct json_out *o)

@@ -33,6 +33,8 @@ const char *json_member_text(const struct json *j, const char *key);
 /* False: there is none, or it isn't a whole number of that size. */
 bool json_u64(const struct json *j, const char *key, uint64_t *ret);
 
+bool json_is_utf8(const char *text);
+
 /* A text that is being made. After a failure it stays empty, and `failed` is set. */
 struct json_out {
     char *text; /* owned; NULL: empty */

@@ -157,6 +157,14 @@ void ovl_clusters_rollback(struct ovl_clusters *c)
     c->hint = 0;
 }
 
+void ovl_clusters_forget(struct ovl_clusters *c)
+{
+    memset(c->used, 0, c->words * sizeof *c->used);
+    memset(c->fresh, 0, c->words * sizeof *c->fresh);
+    memset(c->freed, 0, c->words * sizeof *c->freed);
+    c->hint = 0;
+}
+
 uint64_t ovl_clusters_last(const struct ovl_clusters *c)
 {
     uint64_t end = c->end;

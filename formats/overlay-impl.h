@@ -75,6 +75,8 @@ void ovl_clusters_commit(struct ovl_clusters *c);
 void ovl_clusters_release(struct ovl_clusters *c);
 /* Back to the last commit. */
 void ovl_clusters_rollback(struct ovl_clusters *c);
+/* Nothing is in use. */
+void ovl_clusters_forget(struct ovl_clusters *c);
 /* The file may end before this one. */
 uint64_t ovl_clusters_last(const struct ovl_clusters *c);
 

@@ -448,9 +448,26 @@ static int write_refcounts(struct overlay_file *f)
     return r ? r : ovl_fdatasync(f->io, f->fd);
 }
 
+/* Which clusters are in use, as the tables of the last commit say. */
+static int recount(struct overlay_file *f)
+{
+    ovl_clusters_forget(&f->clusters);
+    int r = read_l1(f, f->h.l1_offset, NULL);
+    if (!r)
+        r = mark_tables(f, NULL);
+    for (uint32_t i = 0; !r && i < f->h.refcount_clusters; i++)
+        ovl_clusters_mark(&f->clusters, (f->h.refcount_offset >> OVL_SHIFT) + i);
+    for (size_t i = 0; !r && i < f->n_blocks; i++)
+        if (f->blocks[i])
+            ovl_clusters_mark(&f->clusters, f->blocks[i] >> OVL_SHIFT);
+    return r;
+}
+
 /* Refcounts that agree with the tables, then the header that says so. An error leaves the dirty bit. */
 static void write_clean(struct overlay_file *f)
 {
+    if (f->stale_header && recount(f) < 0) /* what earlier commits freed waits among what this one did */
+        return;
     ovl_clusters_rollback(&f->clusters);
     if (place_refcounts(f) < 0)
         return;

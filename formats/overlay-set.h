@@ -29,7 +29,6 @@ struct overlay {
     struct overlay_note *notes;
     size_t n_notes, note_bytes;
     bool notes_changed;
-    int broken; /* -errno: whether the last commit holds isn't known */
 };
 
 void ovl_member_name(size_t i, char ret[OVL_NAME]);

@@ -73,7 +73,7 @@ static int failed(const struct overlay *o, int r, struct fault *fault)
 /* All that the next commit reaches is in the files. */
 static int flush_files(struct overlay *o, size_t *ret_n, struct overlay_file **ret_last)
 {
-    int r = o->broken;
+    int r = 0;
     *ret_n = 0;
     for (size_t i = 0; !r && i < o->n; i++) {
         struct overlay_file *f = o->members[i].f;
@@ -103,6 +103,22 @@ static void follow_all(struct overlay *o, uint64_t generation, struct timespec t
     }
 }
 
+/* Whether the last commit holds isn't known, so neither its state nor the one before may be touched. */
+static void break_all(struct overlay *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->members[i].f)
+            ovl_file_break(o->members[i].f);
+}
+
+static bool any_broken(const struct overlay *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->members[i].f && o->members[i].f->broken)
+            return true;
+    return false;
+}
+
 static int commit_durable(struct overlay *o, uint64_t generation, struct timespec time)
 {
     size_t n;
@@ -115,10 +131,8 @@ static int commit_durable(struct overlay *o, uint64_t generation, struct timespe
     if (n || o->notes_changed) {
         bool unknown;
         r = ovl_store_write(o, generation, time, &unknown);
-        if (unknown) /* either state may be there: neither may be touched */
-            for (size_t i = 0; i < o->n; i++)
-                if (o->members[i].f)
-                    ovl_file_break(o->members[i].f);
+        if (unknown)
+            break_all(o);
         if (r < 0)
             return r;
     }
@@ -141,6 +155,8 @@ int overlay_commit(struct overlay *o, struct fault *fault)
         for (size_t i = 0; i < o->n; i++)
             if (o->members[i].f)
                 ovl_file_forget(o->members[i].f);
+    if (r < 0 && any_broken(o))
+        break_all(o);
     if (r < 0)
         return failed(o, r, fault);
     if (dirty) {

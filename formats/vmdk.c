@@ -510,6 +510,9 @@ static int describe(struct opening *o, struct layer *l, struct fault *fault)
     snprintf(l->info.subformat, sizeof l->info.subformat, "%s", type ? type : "");
     l->info.file_size += o->file->size;
     l->info.virtual_size = l->disk->size;
+    for (size_t i = 0; i < d->n_extents; i++) /* QEMU passes over extents that aren't RW */
+        if (d->extents[i].access != VMDK_RW || !strcmp(d->extents[i].type, "ZERO"))
+            l->info.odd = true;
     if (d->has_cid)
         link_id(d, d->cid, l->info.link_id, sizeof l->info.link_id);
     if (d->parent_cid == VMDK_NO_PARENT)

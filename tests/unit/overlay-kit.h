@@ -7,6 +7,7 @@
 #include "formats/overlay.h"
 #include "toy-disk.h"
 
+#include <ftw.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -142,9 +143,15 @@ static inline int kit_run(const char *fmt, ...)
     return WIFEXITED(r) ? WEXITSTATUS(r) : -1;
 }
 
+static int kit_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
 static inline void kit_dir_done(struct kit_dir *d)
 {
-    kit_run("rm -rf %s", d->path);
+    nftw(d->path, kit_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline bool kit_have_qemu(void)

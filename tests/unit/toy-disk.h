@@ -105,7 +105,7 @@ static int toy_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
 {
     struct toy *t = toy_of(d);
     size_t i = toy_find(t, off);
-    t->maps++;
+    __atomic_add_fetch(&t->maps, 1, __ATOMIC_RELAXED);
     if (t->extents[i].kind == 'E')
         return t->map_error;
     ret->length = min_u64(min_u64(len, t->step), t->starts[i] + t->extents[i].length - off);

@@ -32,6 +32,7 @@ struct sparse {
     uint64_t capacity, grain; /* bytes */
     uint64_t n_grains, n_gts;
     struct table32 gd, rgd; /* rgd.n is 0 where there is none */
+    bool unfilled; /* redundant tables exist, but nobody ever wrote into them: they contradict nothing */
 };
 
 static inline bool sparse_packed(const struct sparse *s)
@@ -68,18 +69,20 @@ struct gt_differ {
 int sparse_gt_read(struct sparse *s, uint64_t gt, const struct gt_place *place, uint8_t *buf,
                    struct gt_differ *differ);
 
-/* Finds the directories, and checks that they are whole and that each table can be where it is said to be. */
-int sparse_gd_open(struct sparse *s, struct notes *notes, struct fault *fault);
+/* Finds the directories, and checks that they are whole and that each table can be where it is said to be.
+ * `limit`: how many tables may be read. */
+int sparse_gd_open(struct sparse *s, uint64_t limit, struct notes *notes, struct fault *fault);
 
 /* ---- vmdk-stream.c ---- */
 
 /* Replaces the header of a stream by its footer. */
 int stream_footer_read(struct file *file, struct vmdk_header *h, struct fault *fault);
 
-/* A grain that the stream holds, though the tables say that there is none. */
+/* Grains that the stream holds, though the tables say that there are none. */
 struct stream_lost {
     uint64_t n;         /* how many there are */
     uint64_t grain, at; /* the first of them, and its byte in the file */
+    bool wrong_table;   /* it wasn't seen (`at` means nothing), but its table is none of these grains */
 };
 
 /* Looks in the stream from byte `from` on for grains of [first, end). `from` is a grain, or where the first

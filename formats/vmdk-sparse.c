@@ -389,6 +389,10 @@ static int weigh_difference(const struct sparse *s, struct check *c, const struc
 static int refuse_lost(const struct sparse *s, uint64_t at, const struct stream_lost *lost,
                        struct fault *fault)
 {
+    if (lost->wrong_table)
+        return fault_at(fault, -EUCLEAN, s->file->name, at,
+                        "damaged: the table of grain %llu names places where its grains are not",
+                        (unsigned long long)lost->grain);
     return fault_at(fault, -EUCLEAN, s->file->name, at,
                     "damaged: its tables say that there is no grain %llu, but it lies at byte %llu",
                     (unsigned long long)lost->grain, (unsigned long long)lost->at);
@@ -555,6 +559,7 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
     s->cache = ctx->env->cache;
     s->gt_owner = cache_owner_new();
     s->grain_owner = cache_owner_new();
+    uint64_t limit = image_check_share(ctx->env->above + ctx->opened, CHECK_TABLES);
     _cleanup_(sparse_closep) struct disk *d = &s->disk;
     int r = vmdk_header_read(file, 0, &s->h, fault);
     if (!r && s->h.gd_sector == VMDK_GD_AT_END)
@@ -564,10 +569,9 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
     if (!r)
         r = derive_sizes(s, sectors, &ctx->info->notes, fault);
     if (!r)
-        r = sparse_gd_open(s, &ctx->info->notes, fault);
+        r = sparse_gd_open(s, limit, &ctx->info->notes, fault);
     if (!r)
-        r = check_tables(s, image_check_share(ctx->env->above + ctx->opened, CHECK_TABLES), &ctx->info->notes,
-                         fault);
+        r = check_tables(s, limit, &ctx->info->notes, fault);
     if (!r && s->disk.size > s->capacity)
         r = check_tail(s, fault);
     if (r < 0)

@@ -27,6 +27,7 @@ enum {
     MARKER_FOOTER = 3,
     ZLIB_HEAD = 2,
     ZLIB_METHOD = 8,
+    WRONG_TABLE = 2,       /* entries in a row that name what isn't their grain */
     FOLLOW_OTHERS = 8,     /* items in a row that aren't of the table in question */
     BACK_TABLES = 8,       /* empty tables passed in search of the grain before one */
     BACK_ABSENT = 1 << 12, /* the same of absent ones */
@@ -174,23 +175,34 @@ static bool is_named(uint32_t gte)
     return gte > GTE_ZERO && gte != GTE_BAD;
 }
 
-/* The grain that entry i < n of table gt names, if it is there; else the one named before it; else
- * `before`. */
-static uint64_t start_of_gap(const struct sparse *s, uint64_t gt, const uint8_t *entries, uint64_t i,
-                             uint64_t before)
+/* Where the stream goes on behind the grain that entry i < n of table gt names; if that isn't there, behind
+ * the one named before it; else `before`. *wrong counts the entries that name what isn't their grain. */
+static uint64_t behind(const struct sparse *s, uint64_t gt, const uint8_t *entries, uint64_t i,
+                       uint64_t before, unsigned *wrong)
 {
-    uint64_t named = 0;
-    for (uint64_t k = i + 1; k > 0 && named < 2; k--) {
+    *wrong = 0;
+    for (uint64_t k = i + 1; k > 0 && *wrong < WRONG_TABLE; k--) {
         struct item it;
         uint32_t gte = entry_at(entries, k - 1);
         if (!is_named(gte))
             continue;
-        uint64_t at = (uint64_t)gte * VMDK_SECTOR;
-        if (read_item(s, at, &it) && it.is_grain && it.grain == gt * s->h.gtes_per_gt + k - 1)
-            return at;
-        named++;
+        if (read_item(s, (uint64_t)gte * VMDK_SECTOR, &it) && it.is_grain &&
+            it.grain == gt * s->h.gtes_per_gt + k - 1)
+            return it.end;
+        ++*wrong;
     }
-    return named < 2 ? before : UINT64_MAX;
+    return before;
+}
+
+/* The absent entries [i, end): a table that is wrong elsewhere isn't believed when it says that there is
+ * nothing. */
+static void disbelieve(uint8_t *entries, uint64_t i, uint64_t end, uint64_t base, struct stream_lost *lost)
+{
+    if (!lost->n)
+        *lost = (struct stream_lost){ .wrong_table = true, .grain = base + i };
+    lost->n += end - i;
+    for (; i < end; i++)
+        put_le32(entries + i * GT_ENTRY, GTE_BAD);
 }
 
 void stream_mark_lost(const struct sparse *s, uint64_t gt, uint8_t *entries, uint64_t before,
@@ -204,8 +216,13 @@ void stream_mark_lost(const struct sparse *s, uint64_t gt, uint8_t *entries, uin
             continue;
         while (end < n && entry_at(entries, end) == GTE_ABSENT)
             end++;
-        uint64_t from = i ? start_of_gap(s, gt, entries, i - 1, before) : before;
-        follow(s, from, base + i, base + end, entries, base, effort, lost);
+        unsigned wrong = 0;
+        uint64_t from = i ? behind(s, gt, entries, i - 1, before, &wrong) : before;
+        --*effort;
+        if (wrong == WRONG_TABLE)
+            disbelieve(entries, i, end, base, lost);
+        else if (end == n || from != (uint64_t)entry_at(entries, end) * VMDK_SECTOR)
+            follow(s, from, base + i, base + end, entries, base, effort, lost);
     }
 }
 

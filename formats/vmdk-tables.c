@@ -10,6 +10,11 @@
 #include <errno.h>
 #include <string.h>
 
+enum {
+    FILLED_TABLES = 64,       /* always looked at to learn whether redundant tables are in use */
+    OVERLAP_TABLES = 1 << 20, /* sorted to find overlaps, 8 MiB: 32 TiB of disk in usual grains */
+};
+
 uint64_t sparse_gt_entries(const struct sparse *s, uint64_t gt)
 {
     return min_u64(s->h.gtes_per_gt, s->n_grains - gt * s->h.gtes_per_gt);
@@ -129,7 +134,75 @@ static int check_pieces(struct sparse *s, uint64_t *taken, struct fault *fault)
     return 0;
 }
 
-int sparse_gd_open(struct sparse *s, struct notes *notes, struct fault *fault)
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
+}
+
+static bool is_empty(const struct sparse *s, uint32_t sector, uint8_t *buf, size_t n)
+{
+    return file_pread(s->file, buf, n, (uint64_t)sector * VMDK_SECTOR) < 0 || all_zero(buf, n);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y;
+}
+
+/* Where nothing else tells whether a directory's entry is the right one, no two of them may name one table,
+ * unless it is empty. */
+static int check_overlaps(struct sparse *s, struct fault *fault)
+{
+    if (s->rgd.n || s->h.flags & VMDK_FLAG_MARKERS || s->n_gts > OVERLAP_TABLES)
+        return 0;
+    uint64_t *places = calloc((size_t)s->n_gts, sizeof *places); /* sector, table */
+    size_t bytes = (size_t)s->h.gtes_per_gt * GT_ENTRY, n = 0;
+    uint8_t *buf = malloc(bytes);
+    int r = places && buf ? 0 : fault_in(fault, -ENOMEM, s->file->name, "out of memory");
+    for (uint64_t gt = 0; !r && gt < s->n_gts; gt++) {
+        struct gt_place place;
+        if (!sparse_gt_place(s, gt, &place) && place.sector)
+            places[n++] = (uint64_t)place.sector << 32 | gt;
+    }
+    if (!r)
+        qsort(places, n, sizeof *places, compare_u64);
+    for (size_t i = 1; !r && i < n; i++) {
+        uint64_t before = places[i - 1] >> 32, at = places[i] >> 32, gt = places[i] & UINT32_MAX;
+        uint64_t length = sparse_gt_entries(s, places[i - 1] & UINT32_MAX) * GT_ENTRY;
+        if (before + div_up(length, VMDK_SECTOR) <= at)
+            continue;
+        if (!is_empty(s, (uint32_t)at, buf, (size_t)sparse_gt_entries(s, gt) * GT_ENTRY))
+            r = fault_at(fault, -EUCLEAN, s->file->name, s->gd.offset + gt * GT_ENTRY,
+                         "damaged: the grain tables %llu and %llu overlap at byte %llu",
+                         (unsigned long long)(places[i - 1] & UINT32_MAX), (unsigned long long)gt,
+                         (unsigned long long)at * VMDK_SECTOR);
+    }
+    free(places);
+    free(buf);
+    return r;
+}
+
+/* Are there tables with entries, and none of their copies has any? Looks at `limit` tables at most. */
+static bool copies_unfilled(struct sparse *s, uint64_t limit)
+{
+    uint8_t *buf = malloc((size_t)s->h.gtes_per_gt * GT_ENTRY);
+    bool unfilled = false, filled = !buf;
+    for (uint64_t gt = 0; gt < s->n_gts && gt < max_u64(limit, FILLED_TABLES) && s->rgd.n && !filled; gt++) {
+        struct gt_place place;
+        size_t n = (size_t)sparse_gt_entries(s, gt) * GT_ENTRY;
+        if (sparse_gt_place(s, gt, &place) < 0 || !place.copy)
+            continue;
+        filled = !is_empty(s, place.copy, buf, n);
+        unfilled = unfilled || (!filled && !is_empty(s, place.sector, buf, n));
+    }
+    free(buf);
+    return unfilled && !filled;
+}
+
+int sparse_gd_open(struct sparse *s, uint64_t limit, struct notes *notes, struct fault *fault)
 {
     struct fault first = { 0 };
     uint64_t taken = 0;
@@ -154,22 +227,20 @@ int sparse_gd_open(struct sparse *s, struct notes *notes, struct fault *fault)
             *fault = first;
         return r;
     }
+    s->unfilled = copies_unfilled(s, limit);
+    if (s->unfilled)
+        notes_add(notes, "%s has redundant grain tables that were never filled in", s->file->name);
     if (taken)
         notes_add(notes, "%llu grain tables of %s are read from their redundant copies",
                   (unsigned long long)taken, s->file->name);
-    return 0;
+    return check_overlaps(s, fault);
 }
 
 /* ---- tables ---- */
 
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
-}
-
 static void mark_differing(uint8_t *buf, const uint8_t *copy, size_t n, struct gt_differ *differ)
 {
-    if (!memcmp(buf, copy, n * GT_ENTRY) || all_zero(copy, n * GT_ENTRY))
+    if (!memcmp(buf, copy, n * GT_ENTRY))
         return;
     struct bad bad = { 0 };
     struct bytes b = bytes_of(buf, n * GT_ENTRY, 0, &bad), c = bytes_of(copy, n * GT_ENTRY, 0, &bad);
@@ -191,7 +262,7 @@ int sparse_gt_read(struct sparse *s, uint64_t gt, const struct gt_place *place, 
     int r = file_pread(s->file, buf, n * GT_ENTRY, (uint64_t)place->sector * VMDK_SECTOR);
     if (r < 0 && r != -ENOMEM && place->copy)
         r = file_pread(s->file, buf, n * GT_ENTRY, (uint64_t)place->copy * VMDK_SECTOR);
-    else if (!r && place->copy) {
+    else if (!r && place->copy && !s->unfilled) {
         uint8_t *copy = malloc(n * GT_ENTRY);
         if (!copy)
             return -ENOMEM;

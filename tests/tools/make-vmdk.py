@@ -244,7 +244,7 @@ def main(argv):
     if argv[1:2] == ['stream']:
         def option(name, default):
             return int(argv[argv.index(name) + 1]) if name in argv else default
-        stream(argv[2], argv[3], option('--pad', 0), option('--overhead', 128), '--short-last' in argv)
+        stream(argv[2], argv[3], option('--pad', 0), option('--overhead', 128), '--short-last' in argv, option('--gtes', 512))
     elif argv[1:2] == ['chain']:
         chain(argv[2], int(argv[3]))
     elif argv[1:2] == ['sparse']:

@@ -319,7 +319,7 @@ enum verdict judge(const struct mutation *m, const struct result *r, struct resu
     }
     bool answer = ask_qemu(q);
     if (answer && same_as_qemu(r, q))
-        return AS_QEMU;
+        return d.zeros ? ZEROS_AS_QEMU : AS_QEMU;
     if (!differ)
         return RESIZED;
     if (!d.zeros && !d.unknown)

@@ -13,6 +13,7 @@
  *     refused      at opening, with a reason
  *     EIO          some sectors can't be read, the others are right
  *     as qemu      sectors differ as they do for qemu-img with the same file: what the damage means
+ *     zeros as qemu   the same, and some of them are zeros
  *     redirected   qemu-img has no answer or another, and what differs is data that the files hold elsewhere:
  * a damaged pointer that is a good pointer, which no reader can tell resized      the disk has another size,
  * and what is in both is right BAD          anything else: zeros or unknown bytes for data; a file that was
@@ -58,7 +59,7 @@ enum {
 #define SANITIZED 0
 #endif
 
-static const char *const verdict_names[] = { "right",      "refused",  "EIO",     "as qemu",
+static const char *const verdict_names[] = { "right",      "refused",  "EIO",     "as qemu", "zeros as qemu",
                                              "redirected", "by table", "resized", "BAD" };
 
 struct bad_case {

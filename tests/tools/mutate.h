@@ -14,7 +14,18 @@ enum {
     CHANGED = 8, /* bytes that a case may change */
 };
 
-enum verdict { RIGHT, REFUSED, SOME_EIO, AS_QEMU, REDIRECTED, BY_TABLE, RESIZED, BAD, VERDICTS };
+enum verdict {
+    RIGHT,
+    REFUSED,
+    SOME_EIO,
+    AS_QEMU,
+    ZEROS_AS_QEMU,
+    REDIRECTED,
+    BY_TABLE,
+    RESIZED,
+    BAD,
+    VERDICTS
+};
 
 /* A whole file. */
 struct blob {

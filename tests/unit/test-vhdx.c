@@ -726,6 +726,37 @@ static void parent_locators(void **state)
     }
 }
 
+/* All that it has are handed on, in the standard's order whatever theirs is. */
+static void all_names_of_the_parent(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pairs[9];
+        const char *names[3];
+    } rows[] = {
+        { { "parent_linkage", G, "absolute_win32_path", "\\\\?\\D:\\a", "volume_path", "\\\\?\\Volume{1}\\v",
+            "relative_path", ".\\r" },
+          { "./r", "Volume{1}/v", "D:/a" } },
+        { { "parent_linkage", G, "absolute_win32_path", "D:\\a", "volume_path", "", "relative_path", "r" },
+          { "r", "D:/a", NULL } },
+        { { "parent_linkage", G, "absolute_win32_path", "a", "volume_path", "v" }, { "v", "a", NULL } },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct sample s;
+        child_sample(&s, 512);
+        sample_locator(&s, rows[i].pairs);
+        struct layer l = open_sample(&s);
+        const char *const got[] = { l.backing.name, l.backing.others[0], l.backing.others[1] };
+        for (size_t k = 0; k < 3; k++) {
+            assert_int_equal(!got[k], !rows[i].names[k]);
+            if (got[k])
+                assert_string_equal(got[k], rows[i].names[k]);
+        }
+        layer_done(&l);
+        sample_free(&s);
+    }
+}
+
 static void damaged_parent_locators(void **state)
 {
     (void)state;
@@ -784,6 +815,7 @@ int main(void)
         cmocka_unit_test(sectors_of_4096_bytes),
         cmocka_unit_test(sector_bitmaps_that_are_not_there),
         cmocka_unit_test(parent_locators),
+        cmocka_unit_test(all_names_of_the_parent),
         cmocka_unit_test(damaged_parent_locators),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

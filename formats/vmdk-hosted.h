@@ -69,6 +69,8 @@ struct gt_differ {
 int sparse_gt_read(struct sparse *s, uint64_t gt, const struct gt_place *place, uint8_t *buf,
                    struct gt_differ *differ);
 
+/* How many entries of a directory are looked at when opening, when so many tables may be read. */
+uint64_t sparse_gd_checked(const struct sparse *s, uint64_t limit);
 /* Finds the directories, and checks that they are whole and that each table can be where it is said to be.
  * `limit`: how many tables may be read. */
 int sparse_gd_open(struct sparse *s, uint64_t limit, struct notes *notes, struct fault *fault);

@@ -432,7 +432,7 @@ static int check_table(struct sparse *s, struct check *c, struct fault *fault)
 static int check_absent(struct sparse *s, struct check *c, uint64_t *end, struct fault *fault)
 {
     struct stream_lost lost = { 0 };
-    if (sparse_gt_absent(s, c->gt, s->n_gts, end) < 0 || *end == c->gt) {
+    if (sparse_gt_absent(s, c->gt, SKIP_TABLES, end) < 0 || *end == c->gt) {
         *end = c->gt + 1;
         return 0;
     }
@@ -468,7 +468,8 @@ static int check_tables(struct sparse *s, uint64_t limit, struct notes *notes, s
     if (!c.buf)
         return fault_in(fault, -ENOMEM, s->file->name, "out of memory");
     int r = 0;
-    for (uint64_t tables = 0, next; !r && c.gt < s->n_gts && tables < limit; tables++, c.gt = next) {
+    uint64_t end = sparse_gd_checked(s, limit);
+    for (uint64_t tables = 0, next; !r && c.gt < end && tables < limit; tables++, c.gt = next) {
         next = c.gt + 1;
         if (sparse_gt_place(s, c.gt, &c.place) < 0)
             continue; /* as above */

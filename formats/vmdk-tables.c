@@ -11,8 +11,8 @@
 #include <string.h>
 
 enum {
-    FILLED_TABLES = 64,       /* always looked at to learn whether redundant tables are in use */
-    OVERLAP_TABLES = 1 << 20, /* sorted to find overlaps, 8 MiB: 32 TiB of disk in usual grains */
+    FILLED_TABLES = 64,  /* always looked at to learn whether redundant tables are in use */
+    CHECK_ENTRIES = 512, /* of a directory, for each table that may be read: 32 TiB of disk in usual grains */
 };
 
 uint64_t sparse_gt_entries(const struct sparse *s, uint64_t gt)
@@ -107,10 +107,15 @@ static int refuse_place(const struct sparse *s, uint64_t gt, uint32_t sector, st
                     (unsigned long long)s->file->size);
 }
 
-/* Counts in *taken the tables for which the redundant directory's word is taken. */
-static int check_pieces(struct sparse *s, uint64_t *taken, struct fault *fault)
+uint64_t sparse_gd_checked(const struct sparse *s, uint64_t limit)
 {
-    for (uint64_t gt = 0; gt < s->n_gts;) {
+    return min_u64(s->n_gts, max_u64(limit, 1) * CHECK_ENTRIES);
+}
+
+/* Counts in *taken the tables for which the redundant directory's word is taken. */
+static int check_pieces(struct sparse *s, uint64_t limit, uint64_t *taken, struct fault *fault)
+{
+    for (uint64_t gt = 0; gt < sparse_gd_checked(s, limit);) {
         struct table32_piece p, r = { 0 };
         int err = table32_get(&s->gd, gt, &p);
         if (err < 0)
@@ -154,9 +159,9 @@ static int compare_u64(const void *a, const void *b)
 
 /* Where nothing else tells whether a directory's entry is the right one, no two of them may name one table,
  * unless it is empty. */
-static int check_overlaps(struct sparse *s, struct fault *fault)
+static int check_overlaps(struct sparse *s, uint64_t limit, struct fault *fault)
 {
-    if (s->rgd.n || s->h.flags & VMDK_FLAG_MARKERS || s->n_gts > OVERLAP_TABLES)
+    if (s->rgd.n || s->h.flags & VMDK_FLAG_MARKERS || s->n_gts > sparse_gd_checked(s, limit))
         return 0;
     uint64_t *places = calloc((size_t)s->n_gts, sizeof *places); /* sector, table */
     size_t bytes = (size_t)s->h.gtes_per_gt * GT_ENTRY, n = 0;
@@ -210,7 +215,7 @@ int sparse_gd_open(struct sparse *s, uint64_t limit, struct notes *notes, struct
         find_gd(s, s->h.rgd_sector, "its redundant grain directory", &s->rgd, NULL);
     int r = find_gd(s, s->h.gd_sector, "its grain directory", &s->gd, &first);
     if (!r)
-        r = check_pieces(s, &taken, &first);
+        r = check_pieces(s, limit, &taken, &first);
     if (r < 0 && r != -ENOMEM && s->rgd.n && (r == -EIO || !s->gd.n)) {
         notes_add(notes, "the grain directory of %s can't be read; its redundant copy is used",
                   s->file->name);
@@ -218,7 +223,7 @@ int sparse_gd_open(struct sparse *s, uint64_t limit, struct notes *notes, struct
         s->rgd.n = 0;
         taken = 0;
         first = (struct fault){ 0 };
-        r = check_pieces(s, &taken, &first);
+        r = check_pieces(s, limit, &taken, &first);
     }
     if (r < 0 && !first.err)
         return fault_in(fault, r, s->file->name, "its grain directory can't be read: %s", strerror(-r));
@@ -233,7 +238,7 @@ int sparse_gd_open(struct sparse *s, uint64_t limit, struct notes *notes, struct
     if (taken)
         notes_add(notes, "%llu grain tables of %s are read from their redundant copies",
                   (unsigned long long)taken, s->file->name);
-    return check_overlaps(s, fault);
+    return check_overlaps(s, limit, fault);
 }
 
 /* ---- tables ---- */

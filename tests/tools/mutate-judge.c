@@ -162,7 +162,8 @@ static bool ask_qemu(struct result *q)
 {
     if (!the.qemu_format)
         return false;
-    char *name = (char *)the.files[0].name, *format = (char *)the.qemu_format, copy[] = "replayed.vhdx";
+    char *name = (char *)(the.qemu_file ? the.qemu_file : the.files[0].name),
+         *format = (char *)the.qemu_format, copy[] = "replayed.vhdx";
     if (the.replay) {
         char *cp[] = { "cp", name, copy, NULL };
         char *check[] = { "qemu-img", "check", "-q", "-r", "all", "-f", format, copy, NULL };

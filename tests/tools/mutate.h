@@ -66,6 +66,7 @@ struct job {
     uint32_t *tables[FILES]; /* for each file its sectors that are neither of WANT nor zeros */
     uint32_t n_tables[FILES];
     const char *qemu_format;
+    const char *qemu_file; /* NULL: SOURCE */
     bool replay;
     struct blob parent; /* p == NULL: not a differencing image, or qemu-img reads it */
     uint64_t block, table, entry, bitmap, stride;

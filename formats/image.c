@@ -18,6 +18,8 @@
 void backing_done(struct backing *b)
 {
     free(b->name);
+    for (size_t i = 0; i < sizeof b->others / sizeof b->others[0]; i++)
+        free(b->others[i]);
     free(b->format);
     *b = (struct backing){ 0 };
 }
@@ -276,6 +278,15 @@ static char *path_beside(const char *name)
     return asprintf(&path, "../%s", dir) < 0 ? NULL : path;
 }
 
+/* What was tried in vain: the first failure counts, unless something later is there and only needs trust. */
+static void note_failure(int r, const struct fault *why, int *ret, struct fault *first)
+{
+    if (*ret && (r != -EPERM || *ret != -ENOENT))
+        return;
+    *ret = r;
+    *first = *why;
+}
+
 /* The file that `backing` names, or, where the format allows it, the one in a directory beside the child's
  * that has the name of the one it lay in, or the one of that base name beside the child: ESXi gives each
  * machine a directory, and a linked clone's parent lies in another machine's. */
@@ -283,24 +294,34 @@ static int open_backing(struct file *child, const struct backing *backing, struc
                         bool *ret_beside, struct fault *fault)
 {
     *ret_beside = false;
+    enum { NAMES = 1 + sizeof backing->others / sizeof backing->others[0] };
+    const char *const names[NAMES] = { backing->name, backing->others[0], backing->others[1] };
     struct fault first = { 0 };
-    int r = file_open_ref(child, backing->role, backing->name, ret, &first);
-    if (r < 0 && backing->search_beside) {
-        _cleanup_free_ char *beside = path_beside(backing->name);
-        const char *const names[] = { beside, base_name(backing->name) };
-        for (size_t i = 0; i < 2; i++) {
-            struct fault other = { 0 };
-            int r2 = names[i] && *names[i] ? open_elsewhere(child, backing, names[i], ret, &other) : -ENOENT;
-            *ret_beside = !r2;
-            if (!r2)
-                return 0;
-            if (r2 == -EPERM && r == -ENOENT) { /* it is there, and only needs trust */
-                r = r2;
-                first = other;
-            }
-        }
+    int r = 0;
+    for (size_t i = 0; i < NAMES; i++) {
+        struct fault why = { 0 };
+        int err = !names[i] ? 0
+                  : i       ? open_elsewhere(child, backing, names[i], ret, &why)
+                            : file_open_ref(child, backing->role, names[i], ret, &why);
+        if (names[i] && !err)
+            return 0;
+        if (names[i])
+            note_failure(err, &why, &r, &first);
     }
-    if (r < 0 && fault && !fault->err)
+    for (size_t i = 0; backing->search_beside && i < 2 * NAMES; i++) {
+        const char *name = names[i / 2];
+        _cleanup_free_ char *beside = name && i % 2 == 0 ? path_beside(name) : NULL;
+        const char *try = !name || i % 2 == 0 ? beside : base_name(name);
+        struct fault why = { 0 };
+        if (!try || !*try)
+            continue;
+        int err = open_elsewhere(child, backing, try, ret, &why);
+        *ret_beside = !err;
+        if (!err)
+            return 0;
+        note_failure(err, &why, &r, &first);
+    }
+    if (fault && !fault->err)
         *fault = first;
     return r;
 }

@@ -91,7 +91,9 @@ void layer_info_done(struct layer_info *info);
 
 /* What a layer says of the layer below it. All owned; free with backing_done(). */
 struct backing {
-    char *name;       /* as stored in the image, with '\' turned to '/'; NULL: there is none */
+    char *name; /* as stored in the image, with '\' turned to '/'; NULL: there is none */
+    char
+        *others[2]; /* VHDX: further names of the same file, tried in this order where `name` leads to none */
     const char *role; /* "parent" or "backing file" */
     char *format; /* the format it must be read as; NULL: found by content, and then never raw unless nothing
                      else speaks (see image.c) */

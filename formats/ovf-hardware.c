@@ -16,9 +16,16 @@
  *
  *     <vmw:BootOrderSection vmw:type="disk" vmw:instanceId="8"/>
  *
- * one section for each device; and VMware's setting bios.hddOrder = "scsi0:1,scsi0:0".
+ * one section for each device; the standard's (2.0)
  *
- * Sources: DSP0243 (8.1, 8.4, 9.1), CIM_ResourceAllocationSettingData; packages of vCenter and VirtualBox. */
+ *     <BootDeviceSection><CIM_BootConfigSetting>
+ *         <CIM_BootSourceSetting><StructuredBootString>CIM:Hard-Disk:2</StructuredBootString></...>
+ *
+ * one setting for each device, the disks numbered from 1 as their Items follow each other; and VMware's
+ * setting bios.hddOrder = "scsi0:1,scsi0:0".
+ *
+ * Sources: DSP0243 (8.1, 8.4, 9.1, BootDeviceSection of 2.0), CIM_ResourceAllocationSettingData,
+ * CIM_BootSourceSetting; packages of vCenter and VirtualBox. */
 #include "checked.h"
 #include "ovf-xml.h"
 
@@ -466,6 +473,39 @@ static int read_boot_sections(struct hardware *h, const xmlNode *system)
     return 0;
 }
 
+/* "CIM:Hard-Disk:2": the class to *ret, the caller's, and its number. What isn't of that form is a class. */
+static int split_boot_string(const char *text, char **ret, uint64_t *ret_number)
+{
+    const char *class = strncmp(text, "CIM:", 4) != 0 ? text : text + 4, *colon = strrchr(class, ':');
+    *ret_number = 0;
+    bool numbered = colon && ovf_decimal(colon + 1, ret_number);
+    *ret = numbered ? strndup(class, (size_t)(colon - class)) : strdup(class);
+    return *ret ? 0 : -ENOMEM;
+}
+
+/* The standard's section. Where there are several configurations, the first one counts. */
+static int read_boot_devices(struct hardware *h, const xmlNode *system)
+{
+    const xmlNode *config = ovf_child(ovf_child(system, "BootDeviceSection"), "CIM_BootConfigSetting");
+    size_t number = 0;
+    OVF_EACH(source, config, "CIM_BootSourceSetting")
+    {
+        _cleanup_free_ char *text = ovf_child_text(source, "StructuredBootString"), *class = NULL;
+        uint64_t nth = 0;
+        if (!text || ++number > MAX_BOOT_ORDER)
+            continue;
+        if (split_boot_string(text, &class, &nth) < 0)
+            return no_memory(h);
+        int r = add_boot_word(h, class);
+        if (r < 0)
+            return r;
+        if (!strcasecmp(class, "Hard-Disk") && nth && nth <= h->ovf->n_drives && h->places[nth - 1].item &&
+            h->places[nth - 1].boot > number)
+            h->places[nth - 1].boot = number;
+    }
+    return 0;
+}
+
 /* VirtualBox: <vbox:Machine><Hardware><Boot><Order position="1" device="HardDisk"/> */
 static int read_vbox_boot(struct hardware *h, const xmlNode *system)
 {
@@ -515,6 +555,8 @@ static char *extra_config(const xmlNode *section, const char *key)
 static int read_boot_order(struct hardware *h, const xmlNode *system, const xmlNode *section)
 {
     int r = read_boot_sections(h, system);
+    if (!r && !h->ovf->boot_order)
+        r = read_boot_devices(h, system);
     _cleanup_free_ char *disks = extra_config(section, "bios.hddOrder");
     if (!r && disks)
         read_hdd_order(h, disks);

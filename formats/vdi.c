@@ -15,7 +15,11 @@
  * bytes for the driver's own use ("block extra"), though no program is known to keep any.
  *
  * When opening, all of the map up to WALK_ENTRIES is looked at: each block must lie in the file, and be the
- * place of only one block of the disk. Behind that, -EIO when it is read.
+ * place of only one block of the disk. Behind that, -EIO when it is read. All writers fill a file without
+ * gaps, and when a block is discarded the last one takes its place: so a place that no entry names, with one
+ * behind it that is named, shows that an entry was lost, which would read as zeros. The last place itself may
+ * be that of a write which a crash cut off: then the header counts one more than the map has, and info.json
+ * says so.
  *
  * Source: VirtualBox' VDICore.h as described by others; images by VirtualBox and QEMU. */
 #include "checked.h"
@@ -40,6 +44,7 @@ enum {
     VDI_BLOCK_SIZE = 0x178,
     VDI_BLOCK_EXTRA = 0x17c,
     VDI_BLOCKS = 0x180,
+    VDI_ALLOCATED = 0x184,
     VDI_ID = 0x188,
     VDI_PARENT_ID = 0x1a8,
     VDI_END = 0x1c8, /* of what is read */
@@ -69,6 +74,7 @@ struct vdi {
     uint64_t block;     /* bytes of a block's data */
     uint64_t extra;     /* bytes before it */
     uint64_t data;      /* byte in the file of the first block */
+    uint32_t allocated; /* how many blocks its header counts */
     char id[ID_TEXT];
 };
 
@@ -240,6 +246,7 @@ static int parse_layout(struct vdi *v, struct bytes b, struct fault *fault)
                         block, extra, BLOCK_MAX);
     v->block = block;
     v->extra = extra;
+    v->allocated = le32(b, VDI_ALLOCATED);
     v->map.n = div_up(v->size, block);
     v->map.offset = le32(b, VDI_MAP_OFFSET);
     v->data = le32(b, VDI_DATA_OFFSET);
@@ -263,6 +270,8 @@ struct map_walk {
     const struct vdi *v;
     uint64_t places; /* for blocks in the file */
     uint8_t *taken;  /* a bit for each */
+    uint64_t named;  /* how many are taken */
+    uint64_t end;    /* behind the last one that is */
 };
 
 static int check_entry(void *ctx, uint64_t i, uint32_t entry, struct fault *fault)
@@ -280,10 +289,28 @@ static int check_entry(void *ctx, uint64_t i, uint32_t entry, struct fault *faul
         return fault_at(fault, -EUCLEAN, v->file->name, v->map.offset + i * ENTRY_SIZE,
                         "map entry %llu points to another block's place", (unsigned long long)i);
     w->taken[entry / 8] |= (uint8_t)(1 << entry % 8);
+    w->named++;
+    w->end = max_u64(w->end, (uint64_t)entry + 1);
     return 0;
 }
 
-static int check_map(struct vdi *v, struct fault *fault)
+/* What the map, which was looked at as a whole, lacks. */
+static int check_lost(const struct map_walk *w, struct notes *notes, struct fault *fault)
+{
+    const struct vdi *v = w->v;
+    uint64_t gap = 0;
+    while (gap < w->end && w->taken[gap / 8] & 1 << gap % 8)
+        gap++;
+    if (gap < w->end)
+        return fault_at(fault, -EUCLEAN, v->file->name, v->data + gap * (v->extra + v->block),
+                        "damaged: its map has no entry for the block here, though it has for one behind it");
+    if (w->named < v->allocated)
+        notes_add(notes, "%s: its header counts %u blocks, its map has %llu", v->file->name, v->allocated,
+                  (unsigned long long)w->named);
+    return 0;
+}
+
+static int check_map(struct vdi *v, struct notes *notes, struct fault *fault)
 {
     uint64_t n = min_u64(v->map.n, WALK_ENTRIES);
     struct map_walk w = { .v = v };
@@ -294,10 +321,11 @@ static int check_map(struct vdi *v, struct fault *fault)
     if (!taken)
         return fault_in(fault, -ENOMEM, v->file->name, "out of memory");
     w.taken = taken;
-    return table32_walk(&v->map, n, check_entry, &w, fault);
+    int r = table32_walk(&v->map, n, check_entry, &w, fault);
+    return r < 0 || n < v->map.n ? r : check_lost(&w, notes, fault);
 }
 
-static int open_all(struct vdi *v, const struct image_env *env, struct fault *fault)
+static int open_all(struct vdi *v, const struct image_env *env, struct notes *notes, struct fault *fault)
 {
     uint8_t buf[VDI_END];
     struct bad bad = { 0 };
@@ -309,7 +337,7 @@ static int open_all(struct vdi *v, const struct image_env *env, struct fault *fa
     r = parse_kind(v, b, fault);
     if (!r)
         r = parse_layout(v, b, fault);
-    return r < 0 ? r : check_map(v, fault);
+    return r < 0 ? r : check_map(v, notes, fault);
 }
 
 static int vdi_open(struct file *file, const struct image_env *env, struct layer *ret, struct fault *fault)
@@ -318,8 +346,9 @@ static int vdi_open(struct file *file, const struct image_env *env, struct layer
     if (!v)
         return fault_in(fault, -ENOMEM, file->name, "out of memory");
     v->file = file_ref(file);
-    int r = open_all(v, env, fault);
+    int r = open_all(v, env, &ret->info.notes, fault);
     if (r < 0) {
+        notes_done(&ret->info.notes);
         vdi_close(&v->disk);
         return r;
     }

@@ -36,13 +36,17 @@ struct vhdx_regions {
     struct vhdx_range bat, metadata; /* inside the file, apart from each other and from the log */
 };
 
+/* The relative path, the volume's and the absolute one. */
+enum { VHDX_PARENT_NAMES = 3 };
+
 struct vhdx_metadata {
     uint64_t size;        /* of the disk, bytes; whole logical sectors */
     uint32_t block_size;  /* bytes; a power of two, 1 to 256 MiB */
     uint32_t sector_size; /* logical, 512 or 4096 */
     bool fixed;
-    bool has_parent; /* then the parent's name and ids are set */
-    char *parent;    /* owned; a path with slashes */
+    bool has_parent;                 /* then the parent's name and ids are set */
+    char *parent[VHDX_PARENT_NAMES]; /* owned; paths with slashes, in the order in which they are tried; the
+                                        rest is NULL */
     char parent_id[VHDX_GUID_TEXT];
     char parent_id2[VHDX_GUID_TEXT]; /* "" when there is no second one */
 };

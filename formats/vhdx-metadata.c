@@ -172,9 +172,9 @@ static const char vhdx_locator[] = "\xb7\xef\x4a\xb0\x9e\xd1\x81\x4a\xb7\x89\x25
 
 enum { LOCATOR_COUNT = 18, LOCATOR_ENTRIES = 20, LOCATOR_ENTRY = 12 };
 
-enum key { KEY_LINKAGE, KEY_LINKAGE2, KEY_RELATIVE, KEY_WIN32, KEY_VOLUME, N_KEYS };
-static const char *const keys[N_KEYS] = { "parent_linkage", "parent_linkage2", "relative_path",
-                                          "absolute_win32_path", "volume_path" };
+enum key { KEY_LINKAGE, KEY_LINKAGE2, KEY_RELATIVE, KEY_VOLUME, KEY_WIN32, N_KEYS };
+static const char *const keys[N_KEYS] = { "parent_linkage", "parent_linkage2", "relative_path", "volume_path",
+                                          "absolute_win32_path" };
 
 struct locator {
     char *value[N_KEYS]; /* owned; UTF-8 */
@@ -252,10 +252,12 @@ static int use_locator(const struct found *f, struct locator *l, struct vhdx_met
     r = take_guid(f, KEY_LINKAGE, l->value[KEY_LINKAGE], m->parent_id, fault);
     if (!r && l->value[KEY_LINKAGE2])
         r = take_guid(f, KEY_LINKAGE2, l->value[KEY_LINKAGE2], m->parent_id2, fault);
-    for (int i = KEY_RELATIVE; !r && i < N_KEYS && !m->parent; i++)
-        if (l->value[i] && *l->value[i])
-            m->parent = take_path(TAKE_PTR(l->value[i]));
-    if (!r && (!m->parent || !*m->parent))
+    for (int i = KEY_RELATIVE, n = 0; !r && i < N_KEYS; i++) {
+        const char *path = l->value[i] ? take_path(l->value[i]) : "";
+        if (*path)
+            m->parent[n++] = TAKE_PTR(l->value[i]);
+    }
+    if (!r && !m->parent[0])
         r = fault_at(fault, -EUCLEAN, f->file->name, f->item[ITEM_PARENT].offset,
                      "the parent locator names no parent");
     return r;
@@ -313,6 +315,8 @@ int vhdx_metadata_read(struct file *file, const struct vhdx_range *region, struc
 
 void vhdx_metadata_done(struct vhdx_metadata *m)
 {
-    free(m->parent);
-    m->parent = NULL;
+    for (size_t i = 0; i < VHDX_PARENT_NAMES; i++) {
+        free(m->parent[i]);
+        m->parent[i] = NULL;
+    }
 }

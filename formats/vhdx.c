@@ -441,8 +441,12 @@ static void give_info(struct vhdx *v, uint64_t file_size, struct layer *ret)
         notes_add(&info->notes, "the machine or its host crashed; the log was replayed in memory");
     if (!m->has_parent)
         return;
-    ret->backing =
-        (struct backing){ .role = "parent", .name = TAKE_PTR(v->meta.parent), .search_beside = true };
+    ret->backing = (struct backing){
+        .role = "parent",
+        .name = TAKE_PTR(v->meta.parent[0]),
+        .others = { TAKE_PTR(v->meta.parent[1]), TAKE_PTR(v->meta.parent[2]) },
+        .search_beside = true,
+    };
     snprintf(ret->backing.link_id, sizeof ret->backing.link_id, "%s", m->parent_id);
     snprintf(ret->backing.link_id2, sizeof ret->backing.link_id2, "%s", m->parent_id2);
 }

@@ -12,48 +12,26 @@
  * RFC 1950. A stream's header may leave the place of the GD to the footer: a second header, 1024 bytes before
  * the end, or further when the file was padded. QEMU writes streams with the GD in front and no footer.
  *
- * The GD is kept in memory, checked; grain tables come through the cache one by one. Where the redundant GD
- * knows a table whose primary lies outside the file or is lacking, or can't be read, its copy is taken. What
- * the tables place outside the file is refused: at open as far as CHECK_TABLES reach, else it is -EIO. Also
- * the last grain, so that a copy that was cut off anywhere is noticed.
+ * Tables come through the cache (vmdk-tables.c). What they place outside the file, where they and their
+ * redundant copies contradict each other, and what a stream holds and they don't know (vmdk-stream.c) is
+ * refused: at open as far as CHECK_TABLES and CHECK_ITEMS reach, else it is -EIO. Also where the last grain
+ * ends is looked at, so that a copy that was cut off anywhere is noticed.
  *
  * Source: VMware's "Virtual Disk Format 5.0"; libvmdk's format document. */
-#include "vmdk-sparse.h"
-#include "checked.h"
 #include "inflate.h"
 #include "vmdk-descriptor.h"
+#include "vmdk-hosted.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
-    ENTRY = 4,                /* bytes of a GD's or GT's entry */
-    MAX_GD_BYTES = 64 << 20,  /* 512 TiB in usual grains, 4 TiB in grains of one sector */
-    CHECK_TABLES = 2048,      /* read at open, 4 MiB: all tables of 64 GiB of allocated disk */
-    SKIP_TABLES = 65536,      /* absent tables passed in one call of map */
-    READ_EMPTY = 32 << 10,    /* bytes of tables that are looked at in one go, for whether they are empty */
-    READ_EMPTIES = 8,         /* so often in one call of map */
-    PREFETCH_GRAINS = 256,    /* per call: more than one request's worth */
-    SEARCH_FOOTER = 16 << 20, /* padding behind a stream: tar blocks, whole MiB of block devices */
-    GRAIN_LBA = 0,
-    GRAIN_BYTES = 8,
-    GRAIN_HEAD = 12,
-    MARKER_TYPE = 12,
-    MARKER_FOOTER = 3,
-    GTE_ABSENT = 0,
-    GTE_ZERO = 1,
-};
-
-struct sparse {
-    struct disk disk;
-    struct file *file;
-    struct cache *cache;
-    uint64_t gt_owner, grain_owner; /* of grain tables and of decompressed grains in the cache */
-    struct vmdk_header h;
-    uint64_t capacity, grain; /* bytes */
-    uint64_t n_grains, n_gts;
-    uint32_t *gd;  /* sectors; 0 or inside the file */
-    uint32_t *rgd; /* the same; NULL: none */
+    MAX_GD_BYTES = 64 << 20, /* 512 TiB in usual grains, 4 TiB in grains of one sector */
+    CHECK_TABLES = 2048,     /* read at open, 4 MiB: all tables of 64 GiB of allocated disk */
+    CHECK_ITEMS = 4096,      /* grains and markers of a stream that are looked at when opening */
+    SKIP_TABLES = 65536,     /* absent tables passed in one call of map */
+    PREFETCH_GRAINS = 256,   /* per call: more than one request's worth */
+    SIZE_BEFORE = 4,         /* bytes of a stored size that some writers put before a grain without a head */
 };
 
 static struct sparse *sparse_of(struct disk *d)
@@ -61,51 +39,39 @@ static struct sparse *sparse_of(struct disk *d)
     return (struct sparse *)(void *)d;
 }
 
-static bool packed(const struct sparse *s)
-{
-    return s->h.flags & VMDK_FLAG_COMPRESSED;
-}
-
 /* ---- grain tables ---- */
-
-static uint64_t gt_entries(const struct sparse *s, uint64_t gt)
-{
-    return min_u64(s->h.gtes_per_gt, s->n_grains - gt * s->h.gtes_per_gt);
-}
-
-static int read_gt(const struct sparse *s, uint64_t gt, void *buf)
-{
-    size_t n = (size_t)gt_entries(s, gt) * ENTRY;
-    int r = file_pread(s->file, buf, n, (uint64_t)s->gd[gt] * VMDK_SECTOR);
-    if (r < 0 && r != -ENOMEM && s->rgd && s->rgd[gt] && s->rgd[gt] != s->gd[gt])
-        r = file_pread(s->file, buf, n, (uint64_t)s->rgd[gt] * VMDK_SECTOR);
-    return r == -ENODATA ? -EIO : r;
-}
 
 static int load_gt(void *ctx, uint64_t gt, void *buf, size_t size)
 {
-    const struct sparse *s = ctx;
+    struct sparse *s = ctx;
+    struct gt_place place;
+    struct gt_differ differ;
     memset(buf, 0, size);
-    return read_gt(s, gt, buf);
+    int r = sparse_gt_place(s, gt, &place);
+    if (!r && !place.sector)
+        return -EIO; /* of a prefetch only: others have asked before */
+    if (!r)
+        r = sparse_gt_read(s, gt, &place, buf, &differ);
+    if (!r && !place.copy && s->h.flags & VMDK_FLAG_MARKERS) {
+        static const uint8_t absent[GT_ENTRY];
+        struct stream_lost lost;
+        unsigned effort = UINT32_MAX;
+        bool begins = memcmp(buf, absent, GT_ENTRY);
+        stream_mark_lost(s, gt, buf, begins ? UINT64_MAX : stream_before(s, gt), &effort, &lost);
+    }
+    return r;
 }
 
-/* The table of a GDE that isn't 0. */
+/* A table that isn't absent. */
 static int get_gt(struct sparse *s, uint64_t gt, struct cache_block **ret)
 {
-    return cache_get(s->cache, s->gt_owner, gt, (size_t)s->h.gtes_per_gt * ENTRY, load_gt, s, ret);
+    return cache_get(s->cache, s->gt_owner, gt, (size_t)s->h.gtes_per_gt * GT_ENTRY, load_gt, s, ret);
 }
 
 static uint32_t gte_of(const struct cache_block *b, uint64_t i)
 {
     struct bad bad = { 0 };
-    return le32(bytes_of(b->data, b->size, 0, &bad), (size_t)i * ENTRY);
-}
-
-/* How many entries from `i` on are 0. */
-static uint64_t gtes_absent(const struct cache_block *b, uint64_t i)
-{
-    struct bad bad = { 0 };
-    return bytes_zeros(bytes_of(b->data, b->size, 0, &bad), (size_t)i * ENTRY) / ENTRY;
+    return le32(bytes_of(b->data, b->size, 0, &bad), (size_t)i * GT_ENTRY);
 }
 
 /* How many bytes of grain g the disk has. */
@@ -119,10 +85,10 @@ enum grain_fault { GRAIN_FINE, GRAIN_OUTSIDE, GRAIN_IN_OVERHEAD };
 /* Is what GTE `gte` of grain `g` says possible? `gte` is neither absent nor zero. */
 static enum grain_fault judge_grain(const struct sparse *s, uint64_t g, uint32_t gte)
 {
-    uint64_t need = packed(s) ? (s->h.flags & VMDK_FLAG_MARKERS ? GRAIN_HEAD : 1) : grain_length(s, g);
-    if (!range_inside((uint64_t)gte * VMDK_SECTOR, need, s->file->size))
+    uint64_t need = sparse_packed(s) ? (s->h.flags & VMDK_FLAG_MARKERS ? GRAIN_HEAD : 1) : grain_length(s, g);
+    if (gte == GTE_BAD || !range_inside((uint64_t)gte * VMDK_SECTOR, need, s->file->size))
         return GRAIN_OUTSIDE;
-    return !packed(s) && gte < s->h.overhead_sectors ? GRAIN_IN_OVERHEAD : GRAIN_FINE;
+    return !sparse_packed(s) && gte < s->h.overhead_sectors ? GRAIN_IN_OVERHEAD : GRAIN_FINE;
 }
 
 static int classify(const struct sparse *s, uint64_t g, uint32_t gte, enum extent_kind *ret)
@@ -140,114 +106,35 @@ static int classify(const struct sparse *s, uint64_t g, uint32_t gte, enum exten
 
 /* ---- map ---- */
 
-/* The run of absent tables that begins at gt, before table `last`. */
-static uint64_t count_absent(const struct sparse *s, uint64_t gt, uint64_t last)
+/* The end of the run of absent tables that begins at gt, as a byte of the disk. */
+static int absent_until(struct sparse *s, uint64_t gt, uint64_t *ret)
 {
-    uint64_t end = gt;
-    for (last = min_u64(last, gt + SKIP_TABLES); end < last && !s->gd[end]; end++)
-        ;
-    return end - gt;
-}
-
-/* The tables from gt on that follow each other in the file too, before table `last`. */
-static uint64_t count_adjacent(const struct sparse *s, uint64_t gt, uint64_t last)
-{
-    uint64_t sectors = div_up((uint64_t)s->h.gtes_per_gt * ENTRY, VMDK_SECTOR), end = gt + 1;
-    for (last = min_u64(last, gt + SKIP_TABLES); end < last; end++)
-        if (s->gd[end] != s->gd[gt] + (end - gt) * sectors)
-            break;
-    return end - gt;
-}
-
-static uint64_t gt_bytes(const struct sparse *s)
-{
-    return (uint64_t)s->h.gtes_per_gt * ENTRY;
-}
-
-/* How many tables from gt on, where there is one, lie in a hole of the file. VMware and QEMU make all tables
- * of a new disk, mostly so, and most of them stay empty. */
-static uint64_t count_unwritten(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
-{
-    const uint64_t size = gt_bytes(s);
-    struct extent e;
-    if (size % VMDK_SECTOR ||
-        file_map(s->file, (uint64_t)s->gd[gt] * VMDK_SECTOR, (last - gt) * size, &e) < 0)
-        return 0;
-    *effort += e.effort;
-    return e.kind == EXTENT_HOLE && e.length >= size ? count_adjacent(s, gt, gt + e.length / size) : 0;
-}
-
-/* How many are all zeros, of those that are read in one go. */
-static uint64_t count_zeroed(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
-{
-    enum { BYTES_READ = 512 }; /* for a unit of effort */
-    uint64_t at = (uint64_t)s->gd[gt] * VMDK_SECTOR;
-    if (gt_bytes(s) % VMDK_SECTOR || gt_bytes(s) > READ_EMPTY)
-        return 0;
-    last = min_u64(last, gt + READ_EMPTY / gt_bytes(s));
-    size_t n = (size_t)(count_adjacent(s, gt, last) * gt_bytes(s));
-    uint8_t buf[READ_EMPTY];
-    if (file_pread(s->file, buf, n, at) < 0)
-        return 0; /* who asks there gets the error, or the redundant copy */
-    *effort += (unsigned)(n / BYTES_READ);
-    struct bad bad = { 0 };
-    return bytes_zeros(bytes_of(buf, n, at, &bad), 0) / gt_bytes(s);
-}
-
-static uint64_t count_empty(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
-{
-    if (!s->gd[gt])
-        return count_absent(s, gt, last);
-    uint64_t n = count_unwritten(s, gt, last, effort);
-    return n ? n : count_zeroed(s, gt, last, effort);
-}
-
-/* The end of the run of absent and of empty tables that begins at gt, as a byte of the disk. */
-static uint64_t empty_until(const struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
-{
-    last = min_u64(last, s->n_gts);
-    for (unsigned i = 0; i < READ_EMPTIES && gt < last; i++) {
-        uint64_t n = count_empty(s, gt, last, effort);
-        if (!n)
-            break;
-        gt += n;
-    }
-    return gt == s->n_gts ? s->disk.size : gt * s->h.gtes_per_gt * s->grain;
+    uint64_t end;
+    int r = sparse_gt_absent(s, gt, SKIP_TABLES, &end);
+    end = max_u64(end, gt + 1);
+    *ret = end == s->n_gts ? s->disk.size : end * s->h.gtes_per_gt * s->grain;
+    return r;
 }
 
 /* The run of grains of one kind that begins at grain g and ends in its table, before `until`. */
 static int map_table(struct sparse *s, uint64_t g, uint64_t until, struct extent *ret, uint64_t *ret_end)
 {
     uint64_t gt = g / s->h.gtes_per_gt, first = gt * s->h.gtes_per_gt;
-    uint64_t last = min_u64(first + gt_entries(s, gt), until);
+    uint64_t last = min_u64(first + sparse_gt_entries(s, gt), until);
     struct cache_block *b;
     int r = get_gt(s, gt, &b);
     if (r < 0)
         return r;
     r = classify(s, g, gte_of(b, g - first), &ret->kind);
-    enum { EMPTY_ENTRIES = 4 * EFFORT_ENTRIES };
     enum extent_kind kind = ret->kind;
-    uint64_t start = g, empty = 0;
-    for (g++; !r && g < last; g++) {
-        uint64_t n = kind == EXTENT_HOLE ? min_u64(gtes_absent(b, g - first), last - g) : 0;
-        empty += n;
-        g += n;
-        if (g == last || classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
+    uint64_t start = g;
+    for (g++; !r && g < last; g++)
+        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
             break;
-    }
     cache_put(s->cache, b);
-    ret->effort = (unsigned)((g - start - empty) / EFFORT_ENTRIES + empty / EMPTY_ENTRIES);
+    ret->effort = (unsigned)((g - start) / EFFORT_ENTRIES);
     *ret_end = g;
     return r;
-}
-
-/* Where tables that say nothing follow a hole, it goes on. */
-static uint64_t go_on(const struct sparse *s, uint64_t end, uint64_t until, struct extent *e)
-{
-    const uint64_t span = s->h.gtes_per_gt * s->grain;
-    if (end % span || end >= until || end >= s->capacity)
-        return end;
-    return empty_until(s, end / span, div_up(until, span), &e->effort);
 }
 
 static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
@@ -257,21 +144,19 @@ static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent 
     uint64_t end = d->size;
     if (off < s->capacity) {
         uint64_t g = off / s->grain, gt = g / s->h.gtes_per_gt;
-        int r = 0;
-        if (!s->gd[gt]) {
-            end = gt * s->h.gtes_per_gt * s->grain;
-        } else if (!(r = map_table(s, g, div_up(off + len, s->grain), &e, &end))) {
+        struct gt_place place;
+        int r = sparse_gt_place(s, gt, &place);
+        if (!r && !place.sector)
+            r = absent_until(s, gt, &end);
+        else if (!r && !(r = map_table(s, g, div_up(off + len, s->grain), &e, &end)))
             end *= s->grain;
-        }
         if (r < 0)
             return r;
-        if (e.kind == EXTENT_HOLE)
-            end = go_on(s, end, off + len, &e);
-        else
+        if (e.kind != EXTENT_HOLE)
             end = min_u64(end, s->capacity); /* the last grain may reach past it */
     }
     e.length = min_u64(len, end - off);
-    e.compressed = e.kind == EXTENT_DATA && packed(s);
+    e.compressed = e.kind == EXTENT_DATA && sparse_packed(s);
     *ret = e;
     return 0;
 }
@@ -300,8 +185,8 @@ static int inflate_stored(const struct sparse *s, uint64_t g, uint64_t at, uint6
     if (!r)
         r = inflate_grain(s, g, in, (size_t)n, buf);
     /* without markers, some writers put the size before the stream */
-    if (r == -EIO && !(s->h.flags & VMDK_FLAG_MARKERS) && n > ENTRY)
-        r = inflate_grain(s, g, in + ENTRY, (size_t)n - ENTRY, buf);
+    if (r == -EIO && !(s->h.flags & VMDK_FLAG_MARKERS) && n > SIZE_BEFORE)
+        r = inflate_grain(s, g, in + SIZE_BEFORE, (size_t)n - SIZE_BEFORE, buf);
     free(in);
     return r == -ENODATA ? -EIO : r;
 }
@@ -328,8 +213,6 @@ static int load_grain(void *ctx, uint64_t g, void *buf, size_t size)
     uint64_t gt = g / s->h.gtes_per_gt;
     struct cache_block *b;
     (void)size;
-    if (!s->gd[gt])
-        return -EIO; /* of a prefetch only: whoever reads has asked map */
     int r = get_gt(s, gt, &b);
     if (r < 0)
         return r;
@@ -378,10 +261,8 @@ static int pread_packed(struct sparse *s, uint8_t *p, size_t len, uint64_t off)
 static int find_run(struct sparse *s, uint64_t off, uint64_t len, uint64_t *ret_at, uint64_t *ret_len)
 {
     uint64_t g = off / s->grain, gt = g / s->h.gtes_per_gt, first = gt * s->h.gtes_per_gt;
-    uint64_t last = min_u64(first + gt_entries(s, gt), div_up(off + len, s->grain));
+    uint64_t last = min_u64(first + sparse_gt_entries(s, gt), div_up(off + len, s->grain));
     struct cache_block *b;
-    if (!s->gd[gt])
-        return -EIO;
     int r = get_gt(s, gt, &b);
     if (r < 0)
         return r;
@@ -404,7 +285,7 @@ static int sparse_pread(struct disk *d, void *buf, size_t len, uint64_t off, con
 {
     struct sparse *s = sparse_of(d);
     (void)e;
-    if (packed(s))
+    if (sparse_packed(s))
         return pread_packed(s, buf, len, off);
     for (uint8_t *p = buf; len;) {
         uint64_t at, n;
@@ -428,13 +309,12 @@ static void sparse_prefetch(struct disk *d, uint64_t off, uint64_t len)
     if (off >= s->capacity)
         return;
     uint64_t end = off + min_u64(len, s->capacity - off);
-    for (unsigned i = 0; packed(s) && i < PREFETCH_GRAINS && off < end; i++) {
+    for (unsigned i = 0; sparse_packed(s) && i < PREFETCH_GRAINS && off < end; i++) {
         uint64_t g = off / s->grain;
-        if (s->gd[g / s->h.gtes_per_gt])
-            cache_prefetch(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s);
+        cache_prefetch(s->cache, s->grain_owner, g, (size_t)s->grain, load_grain, s);
         off = (g + 1) * s->grain;
     }
-    for (unsigned i = 0; !packed(s) && i < PREFETCH_GRAINS && off < end; i++) {
+    for (unsigned i = 0; !sparse_packed(s) && i < PREFETCH_GRAINS && off < end; i++) {
         uint64_t at, n;
         if (find_run(s, off, end - off, &at, &n) < 0)
             return;
@@ -447,8 +327,6 @@ static void sparse_close(struct disk *d)
 {
     struct sparse *s = sparse_of(d);
     file_unref(s->file);
-    free(s->gd);
-    free(s->rgd);
     free(s);
 }
 DEFINE_CLEANUP(struct disk *, sparse_close)
@@ -461,152 +339,25 @@ static const struct disk_ops sparse_ops = {
     .close = sparse_close,
 };
 
-/* ---- the footer ---- */
-
-static int no_footer(struct file *file, struct fault *fault)
-{
-    fault_at(fault, -ENODATA, file->name, file->size,
-             "truncated: the stream's footer, which says where its tables are, is missing");
-    return fault_hint(fault, -ENODATA, "copy or export it again");
-}
-
-/* The end of the last sector that isn't all zeros, searched for backwards from the end; 0 when there is none
- * within SEARCH_FOOTER. */
-static int last_used_sector(struct file *file, uint64_t *ret)
-{
-    static const uint8_t zeros[VMDK_SECTOR];
-    uint8_t buf[64 * VMDK_SECTOR];
-    uint64_t end = file->size / VMDK_SECTOR * VMDK_SECTOR,
-             stop = end > SEARCH_FOOTER ? end - SEARCH_FOOTER : 0;
-    *ret = 0;
-    while (end > stop) {
-        size_t n = (size_t)min_u64(sizeof buf, end - stop);
-        int r = file_pread(file, buf, n, end - n);
-        if (r < 0)
-            return r;
-        for (size_t i = n; i; i -= VMDK_SECTOR)
-            if (memcmp(buf + i - VMDK_SECTOR, zeros, VMDK_SECTOR)) {
-                *ret = end - n + i;
-                return 0;
-            }
-        end -= n;
-    }
-    return 0;
-}
-
-/* Replaces *h by the footer. Behind the footer there is only the end-of-stream marker, which is a sector of
- * zeros, and whatever zeros the file was padded with. */
-static int read_footer(struct file *file, struct vmdk_header *h, struct fault *fault)
-{
-    uint64_t end;
-    uint8_t raw[2 * VMDK_SECTOR];
-    int r = last_used_sector(file, &end);
-    if (r < 0)
-        return fault_in(fault, r, file->name, "its end can't be read: %s", strerror(-r));
-    if (end < 3 * VMDK_SECTOR || end + VMDK_SECTOR > file->size)
-        return no_footer(file, fault);
-    r = file_pread_what(file, raw, sizeof raw, end - sizeof raw, "its footer", fault);
-    if (r < 0)
-        return r;
-    struct bad bad = { 0 };
-    struct bytes b = bytes_of(raw, sizeof raw, end - sizeof raw, &bad);
-    if (!bytes_match(b, VMDK_SECTOR, VMDK_MAGIC, 4) || le32(b, GRAIN_BYTES) ||
-        le32(b, MARKER_TYPE) != MARKER_FOOTER)
-        return no_footer(file, fault);
-    struct vmdk_header footer;
-    r = vmdk_header_read(file, end - VMDK_SECTOR, &footer, fault);
-    if (r < 0)
-        return r;
-    if (footer.gd_sector == VMDK_GD_AT_END || footer.capacity_sectors != h->capacity_sectors ||
-        footer.grain_sectors != h->grain_sectors)
-        return fault_at(fault, -EUCLEAN, file->name, end - VMDK_SECTOR,
-                        "its header and its footer contradict each other");
-    *h = footer;
-    return 0;
-}
-
 /* ---- opening ---- */
 
-/* Reads a grain directory to *ret, host-endian, entries unchecked. */
-static int read_gd(const struct sparse *s, uint64_t sector, const char *what, uint32_t **ret,
-                   struct fault *fault)
-{
-    uint64_t at, n = s->n_gts * ENTRY;
-    if (!sector || !checked_mul(sector, VMDK_SECTOR, &at))
-        return fault_at(fault, -EUCLEAN, s->file->name, 0, "%s at sector %llu is impossible", what,
-                        (unsigned long long)sector);
-    if (!range_inside(at, n, s->file->size))
-        return fault_at(fault, -ENODATA, s->file->name, s->file->size,
-                        "truncated: the file ends before the end of %s", what);
-    uint32_t *gd = malloc((size_t)n);
-    if (!gd)
-        return fault_in(fault, -ENOMEM, s->file->name, "out of memory");
-    int r = file_pread_what(s->file, gd, (size_t)n, at, what, fault);
-    for (uint64_t i = 0; !r && i < s->n_gts; i++)
-        gd[i] = le32toh(gd[i]);
-    if (r < 0)
-        free(gd);
-    else
-        *ret = gd;
-    return r;
-}
+/* What checking the tables at open knows. */
+struct check {
+    uint8_t *buf; /* for a table */
+    uint64_t gt;
+    struct gt_place place;
+    uint64_t last;     /* the grain that lies last in the file, */
+    uint32_t last_gte; /* and where; 0: none so far */
+    uint64_t stands;   /* the last grain that the tables so far name: its byte in the file */
+    unsigned effort;   /* items of the stream that may still be looked at */
+    uint64_t differ;   /* entries that contradict their copies in an image that wasn't closed */
+};
 
-/* Is a table's place possible: behind the header and the descriptor's beginning, and inside the file? */
-static bool gt_inside(const struct sparse *s, uint64_t gt, uint32_t sector)
+static int refuse_grain(const struct sparse *s, const struct check *c, uint64_t i, uint32_t gte,
+                        struct fault *fault)
 {
-    return sector != s->h.descriptor_sector &&
-           range_inside((uint64_t)sector * VMDK_SECTOR, gt_entries(s, gt) * ENTRY, s->file->size);
-}
-
-/* Takes the redundant directory's word where the primary has none or an impossible one. */
-static int settle_gd(struct sparse *s, struct notes *notes, struct fault *fault)
-{
-    uint64_t taken = 0;
-    for (uint64_t i = 0; i < s->n_gts; i++) {
-        bool fine = !s->gd[i] || gt_inside(s, i, s->gd[i]);
-        if (s->rgd && s->rgd[i] && !gt_inside(s, i, s->rgd[i]))
-            s->rgd[i] = 0;
-        if (s->rgd && s->rgd[i] && (!s->gd[i] || !fine)) {
-            s->gd[i] = s->rgd[i];
-            taken++;
-        } else if (!fine) {
-            uint64_t at = (uint64_t)s->gd[i] * VMDK_SECTOR;
-            int err = at >= s->file->size ? -ENODATA : -EUCLEAN;
-            return fault_at(fault, err, s->file->name, s->h.gd_sector * VMDK_SECTOR + i * ENTRY,
-                            "%s: the grain directory places table %llu at byte %llu of a file of %llu",
-                            err == -ENODATA ? "truncated" : "damaged", (unsigned long long)i,
-                            (unsigned long long)at, (unsigned long long)s->file->size);
-        }
-    }
-    if (taken)
-        notes_add(notes, "%llu grain tables of %s are read from their redundant copies",
-                  (unsigned long long)taken, s->file->name);
-    return 0;
-}
-
-static int load_gd(struct sparse *s, struct notes *notes, struct fault *fault)
-{
-    struct fault first = { 0 };
-    if (s->h.flags & VMDK_FLAG_RGD && s->h.rgd_sector)
-        read_gd(s, s->h.rgd_sector, "its redundant grain directory", &s->rgd, NULL);
-    int r = read_gd(s, s->h.gd_sector, "its grain directory", &s->gd, &first);
-    if (r < 0 && (r == -ENOMEM || !s->rgd)) {
-        if (fault && !fault->err)
-            *fault = first;
-        return r;
-    }
-    if (r < 0) {
-        notes_add(notes, "the grain directory of %s can't be read; its redundant copy is used",
-                  s->file->name);
-        s->gd = TAKE_PTR(s->rgd);
-    }
-    return settle_gd(s, notes, fault);
-}
-
-static int refuse_grain(const struct sparse *s, uint64_t g, uint32_t gte, bool outside, struct fault *fault)
-{
-    uint64_t gt = g / s->h.gtes_per_gt, at = (uint64_t)s->gd[gt] * VMDK_SECTOR + g % s->h.gtes_per_gt * ENTRY;
-    if (outside)
+    uint64_t g = c->gt * s->h.gtes_per_gt + i, at = (uint64_t)c->place.sector * VMDK_SECTOR + i * GT_ENTRY;
+    if (judge_grain(s, g, gte) == GRAIN_OUTSIDE)
         return fault_at(fault, -ENODATA, s->file->name, at,
                         "truncated or damaged: grain %llu is to lie at byte %llu of a file of %llu",
                         (unsigned long long)g, (unsigned long long)gte * VMDK_SECTOR,
@@ -616,74 +367,132 @@ static int refuse_grain(const struct sparse *s, uint64_t g, uint32_t gte, bool o
                     (unsigned long long)g, (unsigned long long)gte * VMDK_SECTOR);
 }
 
-struct last_grain {
-    uint64_t grain;
-    uint32_t gte;
-};
+/* The copies of a table contradict each other. That is damage, unless the last writer was cut off between
+ * one and the other: then only those grains can't be read. */
+static int weigh_difference(const struct sparse *s, struct check *c, const struct gt_differ *d,
+                            struct fault *fault)
+{
+    uint64_t g = c->gt * s->h.gtes_per_gt + d->first;
+    enum extent_kind ignored;
+    if (d->n && classify(s, g, d->here, &ignored) < 0)
+        return refuse_grain(s, c, d->first, d->here, fault);
+    if (!d->n || s->h.unclean) {
+        c->differ += d->n;
+        return 0;
+    }
+    return fault_at(
+        fault, -EUCLEAN, s->file->name, (uint64_t)c->place.sector * VMDK_SECTOR + d->first * GT_ENTRY,
+        "damaged: a grain table's entry, of grain %llu, is %u, but %u in the table's redundant copy",
+        (unsigned long long)g, d->here, d->copy);
+}
 
-static int check_table(const struct sparse *s, uint64_t gt, uint8_t *buf, struct last_grain *last,
+static int refuse_lost(const struct sparse *s, uint64_t at, const struct stream_lost *lost,
                        struct fault *fault)
 {
-    size_t n = (size_t)gt_entries(s, gt);
-    if (read_gt(s, gt, buf) < 0)
+    if (lost->wrong_table)
+        return fault_at(fault, -EUCLEAN, s->file->name, at,
+                        "damaged: the table of grain %llu names places where its grains are not",
+                        (unsigned long long)lost->grain);
+    return fault_at(fault, -EUCLEAN, s->file->name, at,
+                    "damaged: its tables say that there is no grain %llu, but it lies at byte %llu",
+                    (unsigned long long)lost->grain, (unsigned long long)lost->at);
+}
+
+/* Table c->gt, in c->place. */
+static int check_table(struct sparse *s, struct check *c, struct fault *fault)
+{
+    struct gt_differ differ;
+    struct stream_lost lost = { 0 };
+    uint64_t n = sparse_gt_entries(s, c->gt);
+    if (sparse_gt_read(s, c->gt, &c->place, c->buf, &differ) < 0)
         return 0; /* the device's failure: -EIO for those who read there */
+    int r = weigh_difference(s, c, &differ, fault);
     struct bad bad = { 0 };
-    struct bytes b = bytes_of(buf, n * ENTRY, (uint64_t)s->gd[gt] * VMDK_SECTOR, &bad);
-    for (size_t i = bytes_zeros(b, 0) / ENTRY; i < n; i += 1 + bytes_zeros(b, (i + 1) * ENTRY) / ENTRY) {
-        uint32_t gte = le32(b, i * ENTRY);
-        uint64_t g = gt * s->h.gtes_per_gt + i;
+    struct bytes b = bytes_of(c->buf, (size_t)n * GT_ENTRY, 0, &bad);
+    for (uint64_t i = 0; !r && i < n; i++) {
+        uint32_t gte = le32(b, (size_t)i * GT_ENTRY);
+        uint64_t g = c->gt * s->h.gtes_per_gt + i;
         enum extent_kind kind;
+        if (gte == GTE_BAD && differ.n)
+            continue;
         if (classify(s, g, gte, &kind) < 0)
-            return refuse_grain(s, g, gte, judge_grain(s, g, gte) == GRAIN_OUTSIDE, fault);
-        if (kind == EXTENT_DATA && gte > last->gte)
-            *last = (struct last_grain){ g, gte };
+            r = refuse_grain(s, c, i, gte, fault);
+        else if (kind == EXTENT_DATA && gte > c->last_gte)
+            c->last = g, c->last_gte = gte;
     }
-    return 0;
+    if (r < 0 || c->place.copy || !(s->h.flags & VMDK_FLAG_MARKERS))
+        return r;
+    stream_mark_lost(s, c->gt, c->buf, c->stands, &c->effort, &lost);
+    c->stands = stream_last_named(c->buf, n, c->stands);
+    uint64_t entry = lost.grain % s->h.gtes_per_gt * GT_ENTRY;
+    return lost.n ? refuse_lost(s, (uint64_t)c->place.sector * VMDK_SECTOR + entry, &lost, fault) : 0;
+}
+
+/* The run of absent tables from c->gt on; *end is where it ends. */
+static int check_absent(struct sparse *s, struct check *c, uint64_t *end, struct fault *fault)
+{
+    struct stream_lost lost = { 0 };
+    if (sparse_gt_absent(s, c->gt, SKIP_TABLES, end) < 0 || *end == c->gt) {
+        *end = c->gt + 1;
+        return 0;
+    }
+    if (s->rgd.n || !(s->h.flags & VMDK_FLAG_MARKERS))
+        return 0;
+    stream_follow(s, c->stands, c->gt * s->h.gtes_per_gt, min_u64(*end * s->h.gtes_per_gt, s->n_grains),
+                  &c->effort, &lost);
+    uint64_t entry = lost.grain / s->h.gtes_per_gt * GT_ENTRY;
+    return lost.n ? refuse_lost(s, s->gd.offset + entry, &lost, fault) : 0;
 }
 
 /* The stored bytes of the last grain, whose length only its head tells. */
-static int check_last_packed(const struct sparse *s, const struct last_grain *last, struct fault *fault)
+static int check_last_packed(const struct sparse *s, const struct check *c, struct fault *fault)
 {
-    uint64_t at = (uint64_t)last->gte * VMDK_SECTOR;
+    uint64_t at = (uint64_t)c->last_gte * VMDK_SECTOR;
     uint32_t n;
-    if (!last->gte || !(s->h.flags & VMDK_FLAG_MARKERS))
+    if (!c->last_gte || !(s->h.flags & VMDK_FLAG_MARKERS))
         return 0;
-    int r = read_grain_head(s, last->grain, at, &n);
+    int r = read_grain_head(s, c->last, at, &n);
     if (r == -ENODATA)
         return fault_at(fault, r, s->file->name, s->file->size, "truncated: the file ends within grain %llu",
-                        (unsigned long long)last->grain);
+                        (unsigned long long)c->last);
     if (r == -EUCLEAN)
         return fault_at(fault, r, s->file->name, at, "damaged: grain %llu doesn't begin here",
-                        (unsigned long long)last->grain);
+                        (unsigned long long)c->last);
     return 0;
 }
 
-static int check_tables(const struct sparse *s, uint64_t limit, struct fault *fault)
+static int check_tables(struct sparse *s, uint64_t limit, struct notes *notes, struct fault *fault)
 {
-    struct last_grain last = { 0 };
-    uint8_t *buf = malloc((size_t)s->h.gtes_per_gt * ENTRY);
-    if (!buf)
+    struct check c = { .stands = s->h.overhead_sectors * VMDK_SECTOR, .effort = CHECK_ITEMS };
+    c.buf = malloc((size_t)s->h.gtes_per_gt * GT_ENTRY);
+    if (!c.buf)
         return fault_in(fault, -ENOMEM, s->file->name, "out of memory");
     int r = 0;
-    unsigned tables = 0, effort = 0;
-    for (uint64_t gt = 0; !r && gt < s->n_gts && tables < limit; gt++)
-        if (s->gd[gt] && !count_unwritten(s, gt, gt + 1, &effort)) {
-            r = check_table(s, gt, buf, &last, fault);
-            tables++;
-        }
-    free(buf);
-    return r < 0 ? r : check_last_packed(s, &last, fault);
+    uint64_t end = sparse_gd_checked(s, limit);
+    for (uint64_t tables = 0, next; !r && c.gt < end && tables < limit; tables++, c.gt = next) {
+        next = c.gt + 1;
+        if (sparse_gt_place(s, c.gt, &c.place) < 0)
+            continue; /* as above */
+        r = c.place.sector ? check_table(s, &c, fault) : check_absent(s, &c, &next, fault);
+    }
+    free(c.buf);
+    if (c.differ)
+        notes_add(
+            notes,
+            "%s: %llu grain table entries contradict their redundant copies; those grains can't be read",
+            s->file->name, (unsigned long long)c.differ);
+    return r < 0 ? r : check_last_packed(s, &c, fault);
 }
 
 /* Refuses if one of the `n` entries at `at` isn't 0. What lies outside the file is none. */
 static int want_no_entries(const struct sparse *s, uint64_t at, uint64_t n, struct fault *fault)
 {
-    for (uint64_t end = at + n * ENTRY; at < end; at += ENTRY) {
-        static const uint8_t none[ENTRY];
-        uint8_t entry[ENTRY];
-        if (file_pread(s->file, entry, ENTRY, at) < 0)
+    for (uint64_t end = at + n * GT_ENTRY; at < end; at += GT_ENTRY) {
+        static const uint8_t none[GT_ENTRY];
+        uint8_t entry[GT_ENTRY];
+        if (file_pread(s->file, entry, GT_ENTRY, at) < 0)
             return 0;
-        if (memcmp(entry, none, ENTRY) != 0)
+        if (memcmp(entry, none, GT_ENTRY) != 0)
             return fault_at(fault, -EUCLEAN, s->file->name, at,
                             "damaged: its tables have grains behind the end that its header states");
     }
@@ -693,16 +502,17 @@ static int want_no_entries(const struct sparse *s, uint64_t at, uint64_t n, stru
 /* Where the descriptor's line is longer than the header's capacity, the tail is a hole, unless the tables
  * know of grains there: then the header is damaged, and zeros would stand for them. The directory is looked
  * at up to the end of its sector only, since what follows may be a table. */
-static int check_tail(const struct sparse *s, struct fault *fault)
+static int check_tail(struct sparse *s, struct fault *fault)
 {
-    enum { PER_SECTOR = VMDK_SECTOR / ENTRY };
+    enum { PER_SECTOR = VMDK_SECTOR / GT_ENTRY };
     uint64_t grains = div_up(s->disk.size, s->grain), gts = div_up(grains, s->h.gtes_per_gt);
     uint64_t gd_end = min_u64(gts, round_up(s->n_gts, PER_SECTOR));
-    int r = want_no_entries(s, s->h.gd_sector * VMDK_SECTOR + s->n_gts * ENTRY, gd_end - s->n_gts, fault);
-    uint64_t gt = s->n_gts - 1, used = gt_entries(s, gt);
+    int r = want_no_entries(s, s->gd.offset + s->n_gts * GT_ENTRY, gd_end - s->n_gts, fault);
+    uint64_t gt = s->n_gts - 1, used = sparse_gt_entries(s, gt);
     uint64_t end = min_u64(s->h.gtes_per_gt, grains - gt * s->h.gtes_per_gt);
-    if (!r && s->gd[gt])
-        r = want_no_entries(s, (uint64_t)s->gd[gt] * VMDK_SECTOR + used * ENTRY, end - used, fault);
+    struct gt_place place;
+    if (!r && !sparse_gt_place(s, gt, &place) && place.sector)
+        r = want_no_entries(s, (uint64_t)place.sector * VMDK_SECTOR + used * GT_ENTRY, end - used, fault);
     return r;
 }
 
@@ -720,7 +530,7 @@ static int derive_sizes(struct sparse *s, uint64_t sectors, struct notes *notes,
     s->grain = h->grain_sectors * VMDK_SECTOR;
     s->n_grains = div_up(h->capacity_sectors, h->grain_sectors);
     s->n_gts = div_up(s->n_grains, h->gtes_per_gt);
-    if (s->n_gts > MAX_GD_BYTES / ENTRY)
+    if (s->n_gts > MAX_GD_BYTES / GT_ENTRY)
         return fault_in(fault, -EFBIG, s->file->name, "its grain directory is larger than %d bytes",
                         MAX_GD_BYTES);
     if (!checked_mul(h->overhead_sectors, VMDK_SECTOR, &overhead) || overhead > s->file->size)
@@ -733,7 +543,7 @@ static void tell_info(const struct sparse *s, struct layer_info *info)
 {
     if (!info->block_size)
         info->block_size = (uint32_t)s->grain;
-    if (packed(s))
+    if (sparse_packed(s))
         strcpy(info->compression, "zlib");
     if (s->h.unclean)
         notes_add(&info->notes, "%s was not closed cleanly by its last writer", s->file->name);
@@ -750,18 +560,19 @@ int vmdk_sparse_open(struct file *file, uint64_t sectors, const struct vmdk_cont
     s->cache = ctx->env->cache;
     s->gt_owner = cache_owner_new();
     s->grain_owner = cache_owner_new();
+    uint64_t limit = image_check_share(ctx->env->above + ctx->opened, CHECK_TABLES);
     _cleanup_(sparse_closep) struct disk *d = &s->disk;
     int r = vmdk_header_read(file, 0, &s->h, fault);
     if (!r && s->h.gd_sector == VMDK_GD_AT_END)
-        r = read_footer(file, &s->h, fault);
+        r = stream_footer_read(file, &s->h, fault);
     if (!r && !s->h.capacity_sectors)
         r = fault_in(fault, -EUCLEAN, file->name, "is named as an extent, but its capacity is 0");
     if (!r)
         r = derive_sizes(s, sectors, &ctx->info->notes, fault);
     if (!r)
-        r = load_gd(s, &ctx->info->notes, fault);
+        r = sparse_gd_open(s, limit, &ctx->info->notes, fault);
     if (!r)
-        r = check_tables(s, image_check_share(ctx->env->above + ctx->opened, CHECK_TABLES), fault);
+        r = check_tables(s, limit, &ctx->info->notes, fault);
     if (!r && s->disk.size > s->capacity)
         r = check_tail(s, fault);
     if (r < 0)

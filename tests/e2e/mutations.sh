@@ -17,5 +17,5 @@ while read -r line; do
     esac
 done <"$out"
 is "exit status" $status 0
-is "images" "$passed" 25
+is "images" "$passed" 27
 finish

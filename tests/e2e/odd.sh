@@ -19,6 +19,27 @@ for i in range(60):
 b[-64:] = r.randbytes(64)
 open("content.raw", "wb").write(b)'
 
+# ---- VMDK: extents whose directories are 64 MiB each, which is all that they have ----
+mkdir huge
+python3 - huge <<'PY'
+import os, struct, sys
+extents, capacity = 8, 1 << 33  # sectors: 4 TiB in grains of one sector, 2^24 tables of 512
+text = 'version=1\nCID=12345678\nparentCID=ffffffff\ncreateType="twoGbMaxExtentSparse"\n'
+for i in range(extents):
+    text += 'RW %d SPARSE "x-s%03d.vmdk"\n' % (capacity, i)
+    with open('%s/x-s%03d.vmdk' % (sys.argv[1], i), 'wb') as f:
+        f.write(b'KDMV' + struct.pack('<IIQQQQIQQQB4sH', 1, 3, capacity, 1, 0, 0, 512, 1, 1 + (1 << 17), 1, 0, b'\n \r\n', 0))
+        f.truncate(512 + (1 << 27))
+open(sys.argv[1] + '/x.vmdk', 'w').write(text)
+PY
+mount_ok huge/x.vmdk
+check "all of them are empty" cmp -n 65536 "$(raw)" /dev/zero
+check "the last one too" cmp -n 65536 -i $((7 << 42)):0 "$(raw)" /dev/zero
+memory=$(awk '/VmHWM/ {print int($2 / 1024)}' "/proc/$(daemons "$mnt")/status")
+check "none is kept in memory ($memory MiB)" [ "$memory" -le 128 ]
+unmount
+rm -r huge
+
 # ---- VMDK: descriptors ----
 # describe FILE TEXT: a descriptor, its text as printf gives it
 describe() { printf "$2" >"$1"; }

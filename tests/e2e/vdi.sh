@@ -51,8 +51,11 @@ is "the format" "$(json "$mnt/disks/disk2/info.json" '.chain[0]|.format + " " + 
 check "the view of it" qemu-img compare -q -f vhdx -F raw "$mnt/disks/disk0/disk.vhdx" content.raw
 unmount
 cp mixed.vdi zero.vdi
-patch zero.vdi $((512 + 4 * 3)) feffffff # block 3 was discarded
+patch zero.vdi $((512 + 4 * 0)) feffffff # block 0, the last in the file, was discarded
 same_disks zero.vdi
+cp mixed.vdi lost.vdi
+patch lost.vdi $((512 + 4 * 3)) ffffffff # what no program does: those behind it stay where they are
+mount_fails 2 'lost.vdi: damaged: its map has no entry for the block here, .* at byte [0-9]+' lost.vdi
 
 # ---- refused by name ----
 cp dynamic.vdi bad.vdi && patch bad.vdi 0x44 00000100

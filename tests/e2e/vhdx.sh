@@ -126,6 +126,25 @@ check "the parent beside the child" same "$(raw)" child.raw
 unmount
 make child sub/Base.vhdx orphan.avhdx '..\gone\None.vhdx'
 mount_fails 2 'orphan.avhdx: the parent "\.\./gone/None.vhdx" is missing' orphan.avhdx
+# every way that it is named, in the standard's order: the relative path, the volume's, the absolute one
+cp sub/Base.vhdx sub/third.vhdx
+make child sub/Base.vhdx ways.avhdx '..\gone\None.vhdx' --also 'absolute_win32_path=\\?\D:\gone\sub\third.vhdx' \
+    --also 'volume_path=\\?\Volume{0123}\gone\None.vhdx'
+mount_fails 2 'ways.avhdx: the parent "\.\./gone/None.vhdx" is missing' ways.avhdx
+mkdir nest
+make child sub/Base.vhdx nest/ways.avhdx '..\gone\None.vhdx' --also 'absolute_win32_path=\\?\D:\gone\sub\third.vhdx' \
+    --also 'volume_path=\\?\Volume{0123}\gone\None.vhdx'
+mount_fails 2 'ways.avhdx: the parent ".*/sub/third.vhdx" .* trust=' nest/ways.avhdx
+mount_ok nest/ways.avhdx -o "trust=$PWD/sub"
+check "the third way to the parent" same "$(raw)" child.raw
+unmount
+mv sub/third.vhdx nest/second.vhdx
+make child sub/Base.vhdx nest/order.avhdx 'second.vhdx' --key volume_path --also 'absolute_win32_path=..\sub\Base.vhdx' \
+    --also 'relative_path=none.vhdx'
+mount_ok nest/order.avhdx
+is "the second way comes before the third" "$(info '.chain[1].file')" "$PWD/nest/second.vhdx"
+unmount
+rm -r nest
 make child sub/Base.vhdx wrong.avhdx 'Base.vhdx' --id 01234567-89ab-cdef-0123-456789abcdef
 mount_fails 2 "wrong.avhdx: its parent .*Base.vhdx has the id $(make id Base.vhdx), but 01234567-89ab-cdef-0123-456789abcdef is expected" \
     wrong.avhdx

@@ -148,11 +148,12 @@ class Reader:
         raise KeyError(name)
 
 
-def make_child(parent, out, path, link=None, key='relative_path'):
+def make_child(parent, out, path, link=None, key='relative_path', also=()):
     p = Reader(parent)
     size, = struct.unpack('<Q', p.item(SIZE))
     sector, = struct.unpack('<I', p.item(LOGICAL))
     pairs = [('parent_linkage', '{%s}' % (link or uuid.UUID(bytes_le=p.data_write))), (key, path)]
+    pairs += [tuple(pair.split('=', 1)) for pair in also]
     bitmap, first = bytearray(MIB), MIB // sector // 8
     bitmap[first:first + 2] = b'\xff\x02'
     bat = {0: (0, 6), 1: (1, 7), 2: (None, 2), (sector << 23) // MIB: (2, 6)}
@@ -250,7 +251,8 @@ def main(args):
         make_raw(args[1], args[2], int(args[4]) if len(args) > 3 else 512)
     elif args[0] == 'child':
         options = dict(zip(args[4::2], args[5::2]))
-        make_child(args[1], args[2], args[3], options.get('--id'), options.get('--key', 'relative_path'))
+        also = [value for name, value in zip(args[4::2], args[5::2]) if name == '--also']
+        make_child(args[1], args[2], args[3], options.get('--id'), options.get('--key', 'relative_path'), also)
     elif args[0] == 'chain':
         make_chain(args[1], int(args[2]))
     elif args[0] == 'dirty':

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Makes VMDKs that qemu-img doesn't make, from a raw file or of nothing.
 
-    make-vmdk.py stream RAW OUT [--pad BYTES] [--overhead SECTORS] [--short-last]
+    make-vmdk.py stream RAW OUT [--pad BYTES] [--overhead SECTORS] [--short-last] [--gtes N]
                                                   stream-optimized, tables at the end, footer, markers
     make-vmdk.py chain DIR COUNT                  COUNT links; link i has the byte i%251+1 in its own grain i
     make-vmdk.py sparse RAW OUT GRAIN GTES        hosted sparse of any geometry, without redundant tables
@@ -47,11 +47,11 @@ def table(entries, count):
     return sectors(struct.pack('<%dI' % count, *(entries + [0] * (count - len(entries)))))
 
 
-def stream(raw, out, pad=0, overhead=128, short_last=False):
+def stream(raw, out, pad=0, overhead=128, short_last=False, gtes=512):
     data = open(raw, 'rb').read()
-    capacity, grain, gtes = len(data) // SECTOR, 128, 512
+    capacity, grain = len(data) // SECTOR, 128
     size = grain * SECTOR
-    common = dict(version=3, flags=0x30001, capacity=capacity, algorithm=1, overhead=overhead)
+    common = dict(version=3, flags=0x30001, capacity=capacity, algorithm=1, overhead=overhead, gtes=gtes)
     o = bytearray(header(gd=2 ** 64 - 1, **common) + descriptor(capacity, 'call-me-stream.vmdk', 'streamOptimized'))
     o += bytes(overhead * SECTOR - len(o))
     gd, gt = [], []
@@ -244,7 +244,7 @@ def main(argv):
     if argv[1:2] == ['stream']:
         def option(name, default):
             return int(argv[argv.index(name) + 1]) if name in argv else default
-        stream(argv[2], argv[3], option('--pad', 0), option('--overhead', 128), '--short-last' in argv)
+        stream(argv[2], argv[3], option('--pad', 0), option('--overhead', 128), '--short-last' in argv, option('--gtes', 512))
     elif argv[1:2] == ['chain']:
         chain(argv[2], int(argv[3]))
     elif argv[1:2] == ['sparse']:

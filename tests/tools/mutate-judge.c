@@ -162,7 +162,8 @@ static bool ask_qemu(struct result *q)
 {
     if (!the.qemu_format)
         return false;
-    char *name = (char *)the.files[0].name, *format = (char *)the.qemu_format, copy[] = "replayed.vhdx";
+    char *name = (char *)(the.qemu_file ? the.qemu_file : the.files[0].name),
+         *format = (char *)the.qemu_format, copy[] = "replayed.vhdx";
     if (the.replay) {
         char *cp[] = { "cp", name, copy, NULL };
         char *check[] = { "qemu-img", "check", "-q", "-r", "all", "-f", format, copy, NULL };
@@ -319,7 +320,7 @@ enum verdict judge(const struct mutation *m, const struct result *r, struct resu
     }
     bool answer = ask_qemu(q);
     if (answer && same_as_qemu(r, q))
-        return AS_QEMU;
+        return d.zeros ? ZEROS_AS_QEMU : AS_QEMU;
     if (!differ)
         return RESIZED;
     if (!d.zeros && !d.unknown)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reads thousands of truncated or bit-flipped copies of an image by the drivers, and judges what comes out.
  *
- *     mutate [-n CASES] [-s SEED] [-c CASE] [-q QEMU_FORMAT [-l]] [-e TABLE] [-k DIR] SOURCE WANT [FILE...]
+ *     mutate [-n CASES] [-s SEED] [-c CASE] [-q QEMU_FORMAT [-x FILE] [-l]] [-e TABLE] [-k DIR]
+ *            SOURCE WANT [FILE...]
  *
  * SOURCE and the FILEs (all others that its disk consists of) lie in the current directory; WANT is the disk
  * as a raw file. Each case takes one of these files, cuts it off or changes a few of its bytes (SEED and the
@@ -9,21 +10,33 @@
  * right when it is WANT's, or when it is WANT's with exactly the bytes changed that the case changed in its
  * stored copy. A case is
  *
- *     right        every sector is
- *     refused      at opening, with a reason
- *     EIO          some sectors can't be read, the others are right
- *     as qemu      sectors differ as they do for qemu-img with the same file: what the damage means
- *     redirected   qemu-img has no answer or another, and what differs is data that the files hold elsewhere:
- * a damaged pointer that is a good pointer, which no reader can tell resized      the disk has another size,
- * and what is in both is right BAD          anything else: zeros or unknown bytes for data; a file that was
- * cut off and whose disk differs anywhere; a signal, a sanitizer's report, more than LIMIT_SECONDS, more
- * memory than the cache's bound and 64 MiB, an error class that isn't one
+ * - right: every sector is.
  *
- * -l: a VHDX with a log, which qemu-img replays into a copy only. -e PARENT,BLOCK,OFFSET,ENTRY: the parent's
- * disk as a raw file, the size of a block, where SOURCE has its table of blocks and how long an entry is,
- * where block 0's bitmap of sectors begins and how far the next one's is from it. -k: bad cases are kept as
- * DIR/SOURCE-CASE/. -c: only this case. Exit status 1 when there was a bad one. Cases run in a child process,
- * so that one that crashes is only its own end. */
+ * - refused: at opening, with a reason.
+ *
+ * - EIO: some sectors can't be read, the others are right.
+ *
+ * - as qemu: sectors differ as they do for qemu-img with the same file: what the damage means.
+ *
+ * - zeros as qemu: the same, and some of them are zeros.
+ *
+ * - redirected: qemu-img has no answer or another, and what differs is data that the files hold elsewhere: a
+ *   damaged pointer that is a good pointer, which no reader can tell.
+ *
+ * - by table: zeros where the mutation changed this very block's entry or bitmap (-e).
+ *
+ * - resized: the disk has another size, and what is in both is right.
+ *
+ * - BAD: anything else: zeros or unknown bytes for data; a file that was cut off and whose disk differs
+ *   anywhere; a signal, a sanitizer's report, more than LIMIT_SECONDS, more memory than the cache's bound and
+ *   64 MiB, an error class that isn't one.
+ *
+ * -x: the one of the files that qemu-img reads, where SOURCE only describes it. -l: a VHDX with a log, which
+ * qemu-img replays into a copy only. -e PARENT,BLOCK,OFFSET,ENTRY: the parent's disk as a raw file, the size
+ * of a block, where SOURCE has its table of blocks and how long an entry is, where block 0's bitmap of
+ * sectors begins and how far the next one's is from it. -k: bad cases are kept as DIR/SOURCE-CASE/. -c: only
+ * this case. Exit status 1 when there was a bad one. Cases run in a child process, so that one that crashes
+ * is only its own end. */
 #include "mutate.h"
 
 #include <errno.h>
@@ -58,7 +71,7 @@ enum {
 #define SANITIZED 0
 #endif
 
-static const char *const verdict_names[] = { "right",      "refused",  "EIO",     "as qemu",
+static const char *const verdict_names[] = { "right",      "refused",  "EIO",     "as qemu", "zeros as qemu",
                                              "redirected", "by table", "resized", "BAD" };
 
 struct bad_case {
@@ -293,7 +306,8 @@ static void describe_table(char *text)
 
 static int usage(void)
 {
-    fputs("usage: mutate [-n CASES] [-s SEED] [-c CASE] [-q QEMU_FORMAT [-l]] [-e TABLE] [-k DIR] SOURCE "
+    fputs("usage: mutate [-n CASES] [-s SEED] [-c CASE] [-q QEMU_FORMAT [-x FILE] [-l]] [-e TABLE] [-k DIR] "
+          "SOURCE "
           "WANT [FILE...]\n",
           stderr);
     return 2;
@@ -304,7 +318,7 @@ int main(int argc, char **argv)
     uint64_t first = 0, end = 100;
     the.seed = 1;
     int c;
-    while ((c = getopt(argc, argv, "n:s:c:q:le:k:")) != -1) {
+    while ((c = getopt(argc, argv, "n:s:c:q:x:le:k:")) != -1) {
         if (c == 'n')
             end = strtoull(optarg, NULL, 10);
         else if (c == 's')
@@ -313,6 +327,8 @@ int main(int argc, char **argv)
             end = (first = strtoull(optarg, NULL, 10)) + 1;
         else if (c == 'q')
             the.qemu_format = optarg;
+        else if (c == 'x')
+            the.qemu_file = optarg;
         else if (c == 'l')
             the.replay = true;
         else if (c == 'e')

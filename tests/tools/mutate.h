@@ -14,7 +14,18 @@ enum {
     CHANGED = 8, /* bytes that a case may change */
 };
 
-enum verdict { RIGHT, REFUSED, SOME_EIO, AS_QEMU, REDIRECTED, BY_TABLE, RESIZED, BAD, VERDICTS };
+enum verdict {
+    RIGHT,
+    REFUSED,
+    SOME_EIO,
+    AS_QEMU,
+    ZEROS_AS_QEMU,
+    REDIRECTED,
+    BY_TABLE,
+    RESIZED,
+    BAD,
+    VERDICTS
+};
 
 /* A whole file. */
 struct blob {
@@ -55,6 +66,7 @@ struct job {
     uint32_t *tables[FILES]; /* for each file its sectors that are neither of WANT nor zeros */
     uint32_t n_tables[FILES];
     const char *qemu_format;
+    const char *qemu_file; /* NULL: SOURCE */
     bool replay;
     struct blob parent; /* p == NULL: not a differencing image, or qemu-img reads it */
     uint64_t block, table, entry, bitmap, stride;

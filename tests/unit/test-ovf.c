@@ -168,6 +168,27 @@ static void what_boots_first(void **state)
           "<vmw:BootOrderSection vmw:type='disk' vmw:instanceId='12'/>",
           "", "321", "net,disk,disk" },
         { "<vmw:BootOrderSection vmw:instanceId='99'/>", "", "123", NULL },
+#define BOOT_SOURCE(text)                                                                                    \
+    "<b:CIM_BootSourceSetting><b:StructuredBootString>" text                                                 \
+    "</b:StructuredBootString></b:CIM_BootSourceSetting>"
+#define BOOT_DEVICES(sources)                                                                                \
+    "<BootDeviceSection xmlns:b='urn:b'><Info/><b:CIM_BootConfigSetting><b:Caption>x</b:Caption>" sources    \
+    "</b:CIM_BootConfigSetting></BootDeviceSection>"
+        { BOOT_DEVICES(BOOT_SOURCE("CIM:Hard-Disk:2")), "", "213", "Hard-Disk" },
+        { BOOT_DEVICES(BOOT_SOURCE("CIM:CD/DVD:1") BOOT_SOURCE("CIM:Hard-Disk:3")
+                           BOOT_SOURCE("CIM:Hard-Disk:2")),
+          "", "321", "CD/DVD,Hard-Disk,Hard-Disk" },
+        { BOOT_DEVICES(BOOT_SOURCE("CIM:Hard-Disk:3") BOOT_SOURCE("CIM:Hard-Disk:3"))
+              BOOT_DEVICES(BOOT_SOURCE("CIM:Hard-Disk:2")),
+          "", "312", "Hard-Disk,Hard-Disk" },
+        { BOOT_DEVICES(BOOT_SOURCE("CIM:Hard-Disk:0") BOOT_SOURCE("CIM:Hard-Disk:4")
+                           BOOT_SOURCE("CIM:Hard-Disk:99999999999999999999") BOOT_SOURCE("ACME:Flash:2:1")
+                               BOOT_SOURCE(":") BOOT_SOURCE("")),
+          "", "123", "Hard-Disk,Hard-Disk,Hard-Disk:99999999999999999999,ACME:Flash:2,:" },
+        { BOOT_DEVICES(""), "", "123", NULL },
+        { "<vmw:BootOrderSection vmw:type='disk' vmw:instanceId='13'/>" BOOT_DEVICES(
+              BOOT_SOURCE("CIM:Hard-Disk:2")),
+          "", "312", "disk" },
         { "", "<vmw:ExtraConfig vmw:key='bios.hddOrder' vmw:value='scsi0:2,scsi0:1'/>", "321", NULL },
         { "", "<vmw:ExtraConfig vmw:key='bios.hddOrder' vmw:value=',scsi0:22 scsi0:1,'/>", "213", NULL },
         { "", "<vmw:ExtraConfig vmw:key='bios.bootOrder' vmw:value='cdrom,hdd'/>", "123", "cdrom,hdd" },

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes the seeds of fuzz-jbd2, fuzz-lznt1, fuzz-inspect, fuzz-ntfs and fuzz-detect: make-more-seeds.py DIR"""
+"""Makes the seeds of fuzz-jbd2, fuzz-lznt1, fuzz-inspect, fuzz-ntfs, fuzz-detect and fuzz-gpt-move: make-more-seeds.py DIR"""
 import os
 import struct
 import sys
@@ -49,3 +49,22 @@ put("detect/qcow2", b"\2QFI\xfb" + struct.pack(">I", 3).ljust(600, b"\0"))
 put("detect/footer", b"\3" + bytes(512) + b"conectix".ljust(512, b"\0"))
 put("detect/vdi", b"\5" + b"<<< ".ljust(64, b"\0") + struct.pack("<I", 0xbeda107f).ljust(512, b"\0"))
 put("detect/gzip", b"\6\x1f\x8b\x08\0".ljust(64, b"\0"))
+
+
+def gpt(sectors):
+    """Two partitions that fill the disk; the checksums are left to the fuzzer."""
+    d = bytearray(b"".join(b"sector%02d" % i + bytes(504) for i in range(sectors)))
+    d[:4 * 512] = bytes(4 * 512)
+    d[450] = 0xee
+    struct.pack_into("<II", d, 454, 1, sectors - 1)
+    d[510:512] = b"\x55\xaa"
+    d[512:524] = b"EFI PART\0\0\1\0"
+    struct.pack_into("<I", d, 524, 92)
+    struct.pack_into("<QQQQ", d, 536, 1, sectors - 1, 4, sectors - 4)
+    struct.pack_into("<QII", d, 584, 2, 8, 128)
+    for i, (first, last) in enumerate([(4, 7), (8, sectors - 4)]):
+        struct.pack_into("<16s16sQQQ4s", d, 1024 + i * 128, bytes(range(16)), bytes([i + 1] * 16), first, last, 0, b"a\0b\0")
+    return bytes(d)
+
+
+put("gpt-move/two", b"\x0f" + gpt(24))

@@ -140,7 +140,7 @@ static void note_range(ext2_filsys lib, blk64_t block, blk_t count, int taken)
     for (dgrp_t g = first; g <= last && g < x->super.groups; g++)
         x->writer->dirty_groups[g] |= EXT_GROUP_BLOCKS;
     if (taken < 0 && !x->writer->hiding) {
-        ext_store_forget(x->store, block, count);
+        block_store_forget(x->store, block, count);
         freed_add(x->writer, block, count);
     }
 }

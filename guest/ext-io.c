@@ -34,7 +34,7 @@ int ext_block_get(struct ext_fs *x, uint64_t block, struct cache_block **ret)
         return -ENOMEM;
     uint8_t *data = (uint8_t *)(b + 1);
     *b = (struct cache_block){ .data = data, .size = x->super.block_size };
-    int r = ext_store_read(x->store, block, data);
+    int r = block_store_read(x->store, block, data);
     if (r < 0) {
         free(b);
         return r;
@@ -57,7 +57,7 @@ int ext_data_read(struct ext_fs *x, void *buf, size_t len, uint64_t byte)
         return -EIO;
     int r = disk_pread(x->disk, buf, len, byte);
     if (r == 0 && x->store)
-        ext_store_patch(x->store, buf, len, byte);
+        block_store_patch(x->store, buf, len, byte);
     return r == -ENOMEM ? r : r < 0 ? -EIO : 0;
 }
 
@@ -136,15 +136,15 @@ static int io_write_part(struct ext_fs *x, const uint8_t *p, size_t len, uint64_
 {
     uint32_t size = x->super.block_size;
     if (len == size)
-        return ext_store_write(x->store, at / size, p);
+        return block_store_write(x->store, at / size, p);
     _cleanup_free_ uint8_t *block = malloc(size);
     if (!block)
         return -ENOMEM;
-    int r = ext_store_read(x->store, at / size, block);
+    int r = block_store_read(x->store, at / size, block);
     if (r < 0)
         return r;
     memcpy(block + at % size, p, len);
-    return ext_store_write(x->store, at / size, block);
+    return block_store_write(x->store, at / size, block);
 }
 
 static errcode_t io_write64(io_channel c, unsigned long long block, int count, const void *buf)
@@ -220,12 +220,12 @@ int ext_fs_open(struct ext_fs *x, struct disk *disk, struct cache *cache, bool w
         return r;
     char key[32];
     snprintf(key, sizeof key, "%" PRIxPTR, (uintptr_t)x);
-    if (writable && ext_store_new(disk, x->super.block_size, &x->store) < 0)
+    if (writable && block_store_new(disk, x->super.block_size, &x->store) < 0)
         return fault_in(fault, -ENOMEM, name, "out of memory");
     int flags = EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP | (writable ? EXT2_FLAG_RW : 0);
     errcode_t e = ext2fs_open2(key, NULL, flags, 0, 0, &io_manager_disk, &x->lib);
     if (e) {
-        ext_store_free(x->store);
+        block_store_free(x->store);
         x->store = NULL;
         x->lib = NULL;
     }
@@ -254,7 +254,7 @@ void ext_fs_close(struct ext_fs *x)
         return;
     ext2fs_free(x->lib); /* not ext2fs_close, which would write */
     x->lib = NULL;
-    ext_store_free(x->store);
+    block_store_free(x->store);
     x->store = NULL;
     pthread_mutex_destroy(&x->lock);
 }

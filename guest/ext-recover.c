@@ -134,7 +134,7 @@ static int orphan_block(struct ext_fs *x, const struct ext_inode *file, uint64_t
     struct bytes b = bytes_of(buf, x->super.block_size, 0, &bad);
     size_t tail = b.n - ORPHAN_TAIL;
     int r = ext_map(x, file, logical, &run);
-    if (r < 0 || !run.block || ext_store_read(x->store, run.block, buf) < 0)
+    if (r < 0 || !run.block || block_store_read(x->store, run.block, buf) < 0)
         return -EUCLEAN;
     if (le32(b, tail) != ORPHAN_MAGIC ||
         (x->super.has_csum && le32(b, tail + 4) != orphan_block_csum(file, b, run.block)))
@@ -147,7 +147,7 @@ static int orphan_block(struct ext_fs *x, const struct ext_inode *file, uint64_t
     }
     if (x->super.has_csum)
         put_le32(buf + tail + 4, orphan_block_csum(file, b, run.block));
-    return ext_store_write(x->store, run.block, buf);
+    return block_store_write(x->store, run.block, buf);
 }
 
 static int orphan_file(struct ext_fs *x)
@@ -241,8 +241,8 @@ int ext_writing_begin(struct ext_volume *v, struct disk *disk, struct cache *cac
     if (r == 0)
         r = begin_writing(v, volume->read_only_why, sizeof volume->read_only_why);
     else
-        snprintf(volume->read_only_why, sizeof volume->read_only_why, "it can't be opened for writing: %.180s",
-                 fault.what);
+        snprintf(volume->read_only_why, sizeof volume->read_only_why,
+                 "it can't be opened for writing: %.180s", fault.what);
     notes_done(&notes);
     if (r == 0) {
         volume->writable = true;

@@ -149,7 +149,7 @@ static int flush(struct ext_fs *x)
         x->lib->super->s_state |= EXT2_VALID_FS;
         r = ext_errno(ext2fs_flush2(x->lib, EXT2_FLAG_FLUSH_NO_SYNC));
     }
-    int e = ext_store_flush(x->store);
+    int e = block_store_flush(x->store);
     return r < 0 ? r : e;
 }
 

@@ -105,9 +105,9 @@ static int disk_put(struct ext_fs *x, const void *buf, size_t len, uint64_t byte
     uint32_t size = x->super.block_size;
     uint64_t first = byte / size, last = (byte + len - 1) / size;
     if (byte % size == 0 && len % size == 0)
-        ext_store_forget(x->store, first, last - first + 1);
+        block_store_forget(x->store, first, last - first + 1);
     else {
-        int r = ext_store_release(x->store, first, last - first + 1);
+        int r = block_store_release(x->store, first, last - first + 1);
         if (r < 0)
             return r;
     }
@@ -225,9 +225,41 @@ static int zero_tail(struct ext_fs *x, struct ext_inode *i)
     return zero_part(x, i, i->size, round_up(i->size, x->super.block_size));
 }
 
+/* Of a file with a block map: its numbers in [first, last] become 0. ext2fs_punch() leaves some of them when
+ * it isn't told to cut everything behind `first`. */
+static int unmap(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
+{
+    struct ext2_inode *raw = ext_inode_lib(i);
+    for (uint64_t n = first; n <= last;) {
+        struct ext_run run;
+        int r = ext_map(x, i, n, &run);
+        if (r < 0)
+            return r;
+        uint64_t count = min_u64(run.blocks, last - n + 1);
+        for (uint64_t k = 0; run.block && k < count && r == 0; k++) {
+            blk64_t none = 0;
+            r = ext_errno(ext2fs_bmap2(x->lib, i->ino, raw, NULL, BMAP_SET, n + k, NULL, &none));
+            if (r == 0) {
+                ext_block_free(x, run.block + k);
+                r = ext_errno(ext2fs_iblk_sub_blocks(x->lib, raw, 1));
+            }
+        }
+        if (r < 0)
+            return r;
+        n += count;
+    }
+    return 0;
+}
+
 /* The blocks [first, last] become holes. */
 static int punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
 {
+    if (!(i->flags & EXT4_EXTENTS_FL)) {
+        uint64_t end = div_up(i->size, x->super.block_size);
+        int r = end > first ? unmap(x, i, first, min_u64(last, end)) : 0;
+        if (r < 0 || last != UINT64_MAX)
+            return r;
+    }
     return ext_errno(ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last));
 }
 
@@ -290,7 +322,7 @@ static int write_at(struct ext_fs *x, struct ext_inode *i, const void *buf, size
     }
     uint64_t block = x->super.block_size, keep = div_up(i->size, block);
     if (r < 0 && div_up(end, block) > keep) /* what was taken behind the end */
-        punch(x, i, max_u64(keep, off / block), div_up(end, block) - 1);
+        punch(x, i, max_u64(keep, off / block), UINT64_MAX);
     int e = commit(x, i, r == 0);
     return r < 0 ? r : e;
 }
@@ -357,6 +389,11 @@ static int allocate(struct ext_fs *x, struct ext_inode *i, int mode, uint64_t of
         return -EOPNOTSUPP;
     if (mode != FALLOC_FL_PUNCH_HOLE && !(i->flags & EXT4_EXTENTS_FL))
         return -EOPNOTSUPP;
+    uint64_t holes, block = x->super.block_size;
+    if (mode != FALLOC_FL_PUNCH_HOLE &&
+        ((r = holes_count(x, i, off / block, (end - 1) / block, &holes)) < 0 ||
+         (r = ext_reserve(x, holes)) < 0)) /* before anything is changed */
+        return r;
     bool grows = mode != FALLOC_FL_PUNCH_HOLE && !keep && end > i->size;
     if (grows || mode == FALLOC_FL_ZERO_RANGE)
         r = zero_tail(x, i);

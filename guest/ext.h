@@ -9,11 +9,12 @@
  * by our own code over struct disk, without the lock: each step is bounded by a block or by the depth of a
  * tree, and each block number is held against the file system's size.
  *
- * A writable volume has a store (ext-store.h) in place of the cache, for what changes can't lie in the cache,
- * and a `gate` in ext.c: whoever changes something holds it alone, whoever reads holds it with others, over
- * the reading of file data too, since blocks that a writer frees may be another file's a moment later. */
+ * A writable volume has a store (block-store.h) in place of the cache, for what changes can't lie in the
+ * cache, and a `gate` in ext.c: whoever changes something holds it alone, whoever reads holds it with others,
+ * over the reading of file data too, since blocks that a writer frees may be another file's a moment later.
+ */
 #include "../formats/bytes.h"
-#include "ext-store.h"
+#include "block-store.h"
 #include "volume.h"
 
 #include <ext2fs/ext2fs.h>
@@ -65,7 +66,7 @@ struct ext_fs {
                              writer, who has the gate alone, doesn't need it */
     ext2_filsys lib;
     uint32_t damaged_groups;   /* descriptors that don't agree with their checksums */
-    struct ext_store *store;   /* of a writable volume, else NULL; owned */
+    struct block_store *store; /* of a writable volume, else NULL; owned */
     struct ext_writer *writer; /* likewise; not owned */
 };
 

@@ -87,7 +87,7 @@ static unsigned env(const char *name, unsigned otherwise)
     return s ? (unsigned)strtoul(s, NULL, 0) : otherwise;
 }
 
-static void model_run(const char *options, const char *size, unsigned features)
+static unsigned model_run(const char *options, const char *size, unsigned features, unsigned shrink)
 {
     char image[128];
     if (!have_tools()) {
@@ -99,13 +99,13 @@ static void model_run(const char *options, const char *size, unsigned features)
     unsigned seed = env("MODEL_SEED", (unsigned)time(NULL)), steps = env("MODEL_STEPS", 2000);
     print_message("mke2fs %s: MODEL_SEED=%u\n", options, seed);
     struct model *m = model_new(features, seed);
+    model_shrink(m, shrink);
     struct session s;
     session_open(&s, image);
     assert_string_equal(s.v->read_only_why, "");
     assert_true(s.v->writable);
     /* lost+found isn't the model's */
     assert_int_equal(s.v->ops->rmdir(s.v, VOLUME_ROOT, "lost+found"), 0);
-    struct volume_new lost = { .mode = S_IFDIR | 0700 };
     model_attach(m, s.v);
     for (unsigned n = 1; n <= steps; n++) {
         model_step(m);
@@ -125,7 +125,6 @@ static void model_run(const char *options, const char *size, unsigned features)
         }
     }
     model_detach(m);
-    (void)lost;
     assert_int_equal(s.v->ops->sync(s.v), 0);
     session_close(&s);
     check(image);
@@ -139,8 +138,9 @@ static void model_run(const char *options, const char *size, unsigned features)
                          "diff -r --no-dereference a b >diff 2>&1 || { cat diff debugfs >&2; false; }",
                          scratch),
                      0);
-    print_message("%u operations found the disk full\n", model_full(m));
+    unsigned full = model_full(m);
     model_free(m);
+    return full;
 }
 
 static const unsigned everything = MODEL_LINKS | MODEL_OWNERS | MODEL_XATTRS | MODEL_HOLES;
@@ -148,37 +148,37 @@ static const unsigned everything = MODEL_LINKS | MODEL_OWNERS | MODEL_XATTRS | M
 static void test_ext4(void **state)
 {
     (void)state;
-    model_run("-t ext4", "64M", everything);
+    model_run("-t ext4", "64M", everything, 30);
 }
 
 static void test_ext4_1k(void **state)
 {
     (void)state;
-    model_run("-t ext4 -b 1024 -I 256 -O metadata_csum_seed,orphan_file", "16M", everything);
+    model_run("-t ext4 -b 1024 -I 256 -O metadata_csum_seed,orphan_file", "16M", everything, 30);
 }
 
 static void test_ext4_no_csum(void **state)
 {
     (void)state;
-    model_run("-t ext4 -O ^metadata_csum,uninit_bg,^64bit -I 128", "48M", everything);
+    model_run("-t ext4 -O ^metadata_csum,uninit_bg,^64bit -I 128", "48M", everything, 30);
 }
 
 static void test_ext3(void **state)
 {
     (void)state;
-    model_run("-t ext3 -b 1024", "24M", everything);
+    model_run("-t ext3 -b 1024", "24M", everything, 30);
 }
 
 static void test_ext2(void **state)
 {
     (void)state;
-    model_run("-t ext2 -b 2048", "32M", everything);
+    model_run("-t ext2 -b 2048", "32M", everything, 30);
 }
 
 static void test_full(void **state)
 {
     (void)state;
-    model_run("-t ext4 -b 1024 -O ^has_journal -N 200", "3M", everything);
+    assert_int_not_equal(model_run("-t ext4 -b 1024 -O ^has_journal -N 128", "1200K", everything, 12), 0);
 }
 
 int main(void)

@@ -5,7 +5,7 @@
  * left clean, so that a sync costs what has changed. When a dirty block that has to make room can't be
  * written, it stays: memory grows, and the error is the next sync's, not that of an operation in its middle.
  */
-#include "ext-store.h"
+#include "block-store.h"
 #include "../formats/checked.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ struct store_block {
     uint8_t data[];
 };
 
-struct ext_store {
+struct block_store {
     struct disk *disk; /* not owned */
     uint32_t block_size;
     pthread_mutex_t lock; /* protects all that follows; held over the disk's reads and writes */
@@ -31,9 +31,9 @@ struct ext_store {
     size_t count, dirty;
 };
 
-int ext_store_new(struct disk *disk, uint32_t block_size, struct ext_store **ret)
+int block_store_new(struct disk *disk, uint32_t block_size, struct block_store **ret)
 {
-    struct ext_store *s = calloc(1, sizeof *s);
+    struct block_store *s = calloc(1, sizeof *s);
     if (!s)
         return -ENOMEM;
     s->disk = disk;
@@ -43,7 +43,7 @@ int ext_store_new(struct disk *disk, uint32_t block_size, struct ext_store **ret
     return 0;
 }
 
-void ext_store_free(struct ext_store *s)
+void block_store_free(struct block_store *s)
 {
     if (!s)
         return;
@@ -55,12 +55,12 @@ void ext_store_free(struct ext_store *s)
     free(s);
 }
 
-static struct store_block **bucket_of(struct ext_store *s, uint64_t block)
+static struct store_block **bucket_of(struct block_store *s, uint64_t block)
 {
     return &s->buckets[block % BUCKETS];
 }
 
-static struct store_block *find(struct ext_store *s, uint64_t block)
+static struct store_block *find(struct block_store *s, uint64_t block)
 {
     struct store_block *b = *bucket_of(s, block);
     while (b && b->block != block)
@@ -68,13 +68,13 @@ static struct store_block *find(struct ext_store *s, uint64_t block)
     return b;
 }
 
-static void list_remove(struct ext_store *s, struct store_block *b)
+static void list_remove(struct block_store *s, struct store_block *b)
 {
     *(b->newer ? &b->newer->older : &s->newest) = b->older;
     *(b->older ? &b->older->newer : &s->oldest) = b->newer;
 }
 
-static void list_add(struct ext_store *s, struct store_block *b)
+static void list_add(struct block_store *s, struct store_block *b)
 {
     b->newer = NULL;
     b->older = s->newest;
@@ -82,7 +82,7 @@ static void list_add(struct ext_store *s, struct store_block *b)
     s->newest = b;
 }
 
-static void drop(struct ext_store *s, struct store_block *b)
+static void drop(struct block_store *s, struct store_block *b)
 {
     struct store_block **at = bucket_of(s, b->block);
     while (*at != b)
@@ -94,11 +94,17 @@ static void drop(struct ext_store *s, struct store_block *b)
     free(b);
 }
 
-static int clean(struct ext_store *s, struct store_block *b)
+/* The disk's last block may be cut short. */
+static size_t block_length(const struct block_store *s, uint64_t block)
+{
+    return (size_t)min_u64(s->block_size, s->disk->size - block * s->block_size);
+}
+
+static int clean(struct block_store *s, struct store_block *b)
 {
     if (!b->dirty)
         return 0;
-    int r = disk_pwrite(s->disk, b->data, s->block_size, b->block * s->block_size);
+    int r = disk_pwrite(s->disk, b->data, block_length(s, b->block), b->block * s->block_size);
     if (r < 0)
         return r == -EINVAL ? -EIO : r;
     b->dirty = false;
@@ -107,7 +113,7 @@ static int clean(struct ext_store *s, struct store_block *b)
 }
 
 /* Makes room for one more, as far as that is possible. */
-static void make_room(struct ext_store *s)
+static void make_room(struct block_store *s)
 {
     size_t most = max_u64(STORE_BYTES / s->block_size, 128);
     for (struct store_block *b = s->oldest, *newer; b && s->count >= most; b = newer) {
@@ -118,17 +124,19 @@ static void make_room(struct ext_store *s)
     }
 }
 
-static int load(struct ext_store *s, uint64_t block, uint8_t *buf)
+static int load(struct block_store *s, uint64_t block, uint8_t *buf)
 {
     uint64_t at;
-    if (!checked_mul(block, s->block_size, &at) || !range_inside(at, s->block_size, s->disk->size))
+    if (!checked_mul(block, s->block_size, &at) || at >= s->disk->size)
         return -EIO;
-    int r = disk_pread(s->disk, buf, s->block_size, at);
+    size_t n = block_length(s, block);
+    memset(buf + n, 0, s->block_size - n);
+    int r = disk_pread(s->disk, buf, n, at);
     return r == -ENOMEM ? r : r < 0 ? -EIO : 0;
 }
 
 /* The block, newest by use. `read`: with its content; else a failure to read it doesn't count. */
-static int get(struct ext_store *s, uint64_t block, bool read, struct store_block **ret)
+static int get(struct block_store *s, uint64_t block, bool read, struct store_block **ret)
 {
     struct store_block *b = find(s, block);
     if (b) {
@@ -157,7 +165,7 @@ static int get(struct ext_store *s, uint64_t block, bool read, struct store_bloc
     return 0;
 }
 
-int ext_store_read(struct ext_store *s, uint64_t block, void *buf)
+int block_store_read(struct block_store *s, uint64_t block, void *buf)
 {
     struct store_block *b;
     pthread_mutex_lock(&s->lock);
@@ -168,7 +176,7 @@ int ext_store_read(struct ext_store *s, uint64_t block, void *buf)
     return r;
 }
 
-int ext_store_write(struct ext_store *s, uint64_t block, const void *buf)
+int block_store_write(struct block_store *s, uint64_t block, const void *buf)
 {
     struct store_block *b;
     pthread_mutex_lock(&s->lock);
@@ -182,7 +190,36 @@ int ext_store_write(struct ext_store *s, uint64_t block, const void *buf)
     return r;
 }
 
-void ext_store_forget(struct ext_store *s, uint64_t block, uint64_t count)
+/* The part of [byte, byte + len) that lies in one block. */
+static int put_part(struct block_store *s, const uint8_t *p, size_t len, uint64_t byte)
+{
+    struct store_block *b;
+    int r = get(s, byte / s->block_size, true, &b);
+    if (r == 0 && memcmp(b->data + byte % s->block_size, p, len) != 0) {
+        memcpy(b->data + byte % s->block_size, p, len);
+        s->dirty += !b->dirty;
+        b->dirty = true;
+    }
+    return r;
+}
+
+int block_store_put(struct block_store *s, const void *buf, size_t len, uint64_t byte)
+{
+    const uint8_t *p = buf;
+    int r = 0;
+    pthread_mutex_lock(&s->lock);
+    while (len && r == 0) {
+        size_t n = (size_t)min_u64(len, s->block_size - byte % s->block_size);
+        r = put_part(s, p, n, byte);
+        p += n;
+        byte += n;
+        len -= n;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+void block_store_forget(struct block_store *s, uint64_t block, uint64_t count)
 {
     pthread_mutex_lock(&s->lock);
     if (count > s->count) { /* a whole file's blocks: look through what is held instead */
@@ -201,7 +238,7 @@ void ext_store_forget(struct ext_store *s, uint64_t block, uint64_t count)
     pthread_mutex_unlock(&s->lock);
 }
 
-int ext_store_release(struct ext_store *s, uint64_t block, uint64_t count)
+int block_store_release(struct block_store *s, uint64_t block, uint64_t count)
 {
     int r = 0;
     pthread_mutex_lock(&s->lock);
@@ -215,7 +252,7 @@ int ext_store_release(struct ext_store *s, uint64_t block, uint64_t count)
     return r;
 }
 
-void ext_store_patch(struct ext_store *s, void *buf, size_t len, uint64_t byte)
+void block_store_patch(struct block_store *s, void *buf, size_t len, uint64_t byte)
 {
     uint8_t *p = buf;
     pthread_mutex_lock(&s->lock);
@@ -231,7 +268,7 @@ void ext_store_patch(struct ext_store *s, void *buf, size_t len, uint64_t byte)
     pthread_mutex_unlock(&s->lock);
 }
 
-int ext_store_flush(struct ext_store *s)
+int block_store_flush(struct block_store *s)
 {
     int r = 0;
     pthread_mutex_lock(&s->lock);

@@ -17,7 +17,8 @@ struct scratchdisk {
     uint64_t writes, discards, bytes_written;
 };
 
-static inline int scratchdisk_pread(struct disk *d, void *buf, size_t len, uint64_t off, const struct extent *e)
+static inline int scratchdisk_pread(struct disk *d, void *buf, size_t len, uint64_t off,
+                                    const struct extent *e)
 {
     (void)e;
     return pread(((struct scratchdisk *)(void *)d)->fd, buf, len, (off_t)off) == (ssize_t)len ? 0 : -EIO;

@@ -5,7 +5,7 @@
  * MODEL_STEPS and MODEL_SEED in the environment make the runs longer and repeatable. */
 #include "unit.h"
 
-#include "filedisk.h"
+#include "scratchdisk.h"
 #include "guest/fat.h"
 #include "volume-model.h"
 
@@ -45,7 +45,7 @@ static int remove_scratch(void **state)
 }
 
 struct session {
-    struct filedisk disk;
+    struct scratchdisk disk;
     struct cache *cache;
     struct volume *v;
 };
@@ -53,7 +53,7 @@ struct session {
 static void session_open(struct session *s, const char *image)
 {
     struct fault fault = { 0 };
-    assert_int_equal(filedisk_open(&s->disk, image), 0);
+    assert_int_equal(scratchdisk_open(&s->disk, image), 0);
     s->cache = cache_new(4 << 20, NULL);
     assert_int_equal(fat_driver.open_writable(&s->disk.disk, "disk0", s->cache, 0, &s->v, &fault), 0);
     assert_string_equal(s->v->read_only_why, "");
@@ -141,7 +141,7 @@ static unsigned model_run(const char *options, const char *size, unsigned shrink
 static void test_fat12(void **state)
 {
     (void)state;
-    model_run("-F 12 -s 8", "12M", 35);
+    model_run("-F 12 -s 8", "11M", 35);
 }
 
 static void test_fat16(void **state)

@@ -389,10 +389,10 @@ static int allocate(struct ext_fs *x, struct ext_inode *i, int mode, uint64_t of
         return -EOPNOTSUPP;
     if (mode != FALLOC_FL_PUNCH_HOLE && !(i->flags & EXT4_EXTENTS_FL))
         return -EOPNOTSUPP;
-    uint64_t holes, block = x->super.block_size;
-    if (mode != FALLOC_FL_PUNCH_HOLE &&
-        ((r = holes_count(x, i, off / block, (end - 1) / block, &holes)) < 0 ||
-         (r = ext_reserve(x, holes)) < 0)) /* before anything is changed */
+    uint64_t holes = 0, block = x->super.block_size;
+    if (mode != FALLOC_FL_PUNCH_HOLE)
+        r = holes_count(x, i, off / block, (end - 1) / block, &holes);
+    if (r < 0 || (r = ext_reserve(x, holes)) < 0) /* before anything is changed: a hole may split an extent */
         return r;
     bool grows = mode != FALLOC_FL_PUNCH_HOLE && !keep && end > i->size;
     if (grows || mode == FALLOC_FL_ZERO_RANGE)

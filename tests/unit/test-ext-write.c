@@ -181,11 +181,77 @@ static void test_full(void **state)
     assert_int_not_equal(model_run("-t ext4 -b 1024 -O ^has_journal -N 128", "1200K", everything, 12), 0);
 }
 
+/* A transaction that debugfs put into the journal, and an orphan that it made. */
+static void test_recovery(void **state)
+{
+    (void)state;
+    char image[128];
+    struct session s;
+    if (!have_tools()) {
+        print_message("SKIP: needs mke2fs, debugfs and e2fsck\n");
+        skip();
+    }
+    snprintf(image, sizeof image, "%s/image", scratch);
+    assert_int_equal(
+        run("cd %s && rm -rf image src && mkdir src && head -c 4096 /dev/zero | tr '\\0' a >src/f &&"
+            " head -c 4096 /dev/zero | tr '\\0' b >new && head -c 50000 /dev/zero >src/gone &&"
+            " mke2fs -q -F -t ext4 -b 4096 -d src image 32M >/dev/null",
+            scratch),
+        0);
+    assert_int_equal(run("cd %s && ino=$(debugfs -R 'stat gone' image 2>/dev/null | sed -n 's/^Inode: "
+                         "\\([0-9]*\\).*/\\1/p') &&"
+                         " debugfs -w -R 'unlink gone' image 2>/dev/null && debugfs -w -R \"sif <$ino> "
+                         "links_count 0\" image"
+                         " 2>/dev/null && debugfs -w -R \"ssv last_orphan $ino\" image 2>/dev/null &&"
+                         " b=$(debugfs -R 'blocks f' image 2>/dev/null) &&"
+                         " printf 'jo\\njw -b %%d new\\njc\\n' $b | debugfs -w image >/dev/null 2>&1 &&"
+                         " dumpe2fs -h image 2>/dev/null | grep -q needs_recovery",
+                         scratch),
+                     0);
+    session_open(&s, image);
+    assert_string_equal(s.v->read_only_why, "");
+    assert_true(s.v->writable);
+    assert_int_equal(s.v->ops->sync(s.v), 0);
+    session_close(&s);
+    check(image);
+    assert_int_equal(
+        run("cd %s && debugfs -R 'cat f' image 2>/dev/null | cmp - new && ! dumpe2fs -h image 2>/dev/null |"
+            " grep -E 'needs_recovery|First orphan'",
+            scratch),
+        0);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const char *const features[] = { "quota",       "project",  "casefold", "encrypt", "verity",
+                                            "inline_data", "bigalloc", "ea_inode", "mmp" };
+    char image[128];
+    if (!have_tools()) {
+        print_message("SKIP: needs mke2fs, debugfs and e2fsck\n");
+        skip();
+    }
+    snprintf(image, sizeof image, "%s/image", scratch);
+    for (size_t k = 0; k < sizeof features / sizeof *features; k++) {
+        struct session s;
+        assert_int_equal(
+            run("rm -f %s && mke2fs -q -F -t ext4 -O %s %s 32M >/dev/null 2>&1", image, features[k], image),
+            0);
+        session_open(&s, image);
+        assert_false(s.v->writable);
+        assert_non_null(strstr(s.v->read_only_why, features[k]));
+        assert_int_equal(s.disk.writes, 0); /* nothing was tried */
+        session_close(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ext4), cmocka_unit_test(test_ext4_1k), cmocka_unit_test(test_ext4_no_csum),
-        cmocka_unit_test(test_ext3), cmocka_unit_test(test_ext2),    cmocka_unit_test(test_full),
+        cmocka_unit_test(test_ext4),     cmocka_unit_test(test_ext4_1k), cmocka_unit_test(test_ext4_no_csum),
+        cmocka_unit_test(test_ext3),     cmocka_unit_test(test_ext2),    cmocka_unit_test(test_full),
+        cmocka_unit_test(test_recovery), cmocka_unit_test(test_refused),
     };
+    cmocka_set_test_filter(getenv("TEST_FILTER")); /* one of them by its name */
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

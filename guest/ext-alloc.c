@@ -246,6 +246,17 @@ void ext_inode_untake(struct ext_fs *x, uint32_t ino, bool directory)
     x->writer->dirty_groups[ext2fs_group_of_ino(x->lib, ino)] |= EXT_GROUP_INODES;
 }
 
+/* The library refuses to free an extent that ends with the file system's last block (it compares with >=
+ * where > is meant), so it is told of one block more for the time being. */
+int ext_punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
+{
+    struct ext2_super_block *super = x->lib->super;
+    ext2fs_blocks_count_set(super, x->super.blocks + 1);
+    errcode_t e = ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last);
+    ext2fs_blocks_count_set(super, x->super.blocks);
+    return ext_errno(e);
+}
+
 int ext_inode_free(struct ext_fs *x, struct ext_inode *i)
 {
     struct ext2_inode *raw = ext_inode_lib(i);
@@ -254,7 +265,7 @@ int ext_inode_free(struct ext_fs *x, struct ext_inode *i)
         return r;
     bool directory = S_ISDIR(i->mode);
     if (ext2fs_inode_has_valid_blocks2(x->lib, raw))
-        r = ext_errno(ext2fs_punch(x->lib, i->ino, raw, NULL, 0, ~0ull));
+        r = ext_punch(x, i, 0, UINT64_MAX);
     if (r == 0 && i->acl_block)
         r = ext_errno(ext2fs_free_ext_attr(x->lib, i->ino, (struct ext2_inode_large *)(void *)raw));
     if (r < 0)

@@ -86,7 +86,7 @@ static void block_drop(struct ext_fs *x, struct ext_inode *i, uint64_t logical, 
     if (i->flags & EXT4_EXTENTS_FL)
         ext_block_free(x, block);
     else
-        ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, logical, logical);
+        (void)ext_punch(x, i, logical, logical);
 }
 
 /* Where to look for the block of a hole: behind the one before it. */
@@ -260,7 +260,7 @@ static int punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t
         if (r < 0 || last != UINT64_MAX)
             return r;
     }
-    return ext_errno(ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last));
+    return ext_punch(x, i, first, last);
 }
 
 /* The tree and the count of blocks, which the library changed, are in the bytes; the rest is in the fields.

@@ -61,6 +61,8 @@ uint64_t ext_block_goal(struct ext_fs *x, uint32_t ino);
 int ext_inode_take(struct ext_fs *x, uint32_t dir, uint16_t mode, uint32_t *ret, uint32_t *ret_generation);
 /* Frees an inode with all that is its own. `i` as it is on the disk. */
 int ext_inode_free(struct ext_fs *x, struct ext_inode *i);
+/* Frees the blocks [first, last] of the file, and of its tree what isn't needed any more. */
+int ext_punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last);
 /* The inverse of ext_inode_take(), of one that has nothing yet. */
 void ext_inode_untake(struct ext_fs *x, uint32_t ino, bool directory);
 /* The open file's record, or NULL. With the gate held in either way, and the writer's lock if not alone. */

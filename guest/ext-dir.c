@@ -159,7 +159,7 @@ static int dir_walk_block(const struct dir_walk *w, uint64_t logical)
         r = -EIO;
     else
         r = dir_walk_entries(w, b, logical * x->super.block_size);
-    cache_put(x->cache, held);
+    ext_block_put(x, held);
     return r;
 }
 
@@ -266,14 +266,19 @@ static uint64_t htree_leaf(struct ext_fs *x, const struct ext_inode *dir, const 
     uint64_t at = 0;
     if (htree_hash(x, b, name, len, &hash, &levels))
         at = htree_child(b, DX_ROOT_ENTRIES, hash);
-    cache_put(x->cache, held);
+    ext_block_put(x, held);
     while (at && levels--) {
         if (dir_block_get(x, dir, at, &held) < 0)
             return 0;
         at = htree_child(bytes_of(held->data, held->size, 0, &bad), DX_NODE_ENTRIES, hash);
-        cache_put(x->cache, held);
+        ext_block_put(x, held);
     }
     return bad.set || at >= dir->size / x->super.block_size ? 0 : at;
+}
+
+uint64_t ext_dir_leaf(struct ext_fs *x, const struct ext_inode *dir, const char *name)
+{
+    return htree_leaf(x, dir, name, strlen(name));
 }
 
 struct dir_find {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Open files and links: data is read from the disk, straight into the reader's buffer, without a lock. An
- * open file holds its inode as it was at the open, with the root of its extents in it; the tree's blocks come
- * from the cache as they are needed (see ext-map.c). */
-#include "ext.h"
+/* Open files and links: data is read from the disk, straight into the reader's buffer. An open file holds its
+ * inode as it was at the open, with the root of its extents in it; the tree's blocks come from the cache as
+ * they are needed (see ext-map.c), and no lock is taken. On a writable volume the inode is read anew for each
+ * request, and its file counts as open, so that its data outlives its last name. */
+#include "ext-write.h"
 #include "../formats/checked.h"
 
 #include <errno.h>
@@ -24,10 +25,33 @@ static struct ext_file *file_of(struct volume_file *f)
     return (struct ext_file *)(void *)f;
 }
 
+uint32_t ext_file_ino(struct volume_file *f)
+{
+    return file_of(f)->inode.ino;
+}
+
+static void file_free(struct ext_file *f)
+{
+    free(f->inline_data);
+    free(f);
+}
+
 void ext_file_release(struct volume_file *f)
 {
-    free(file_of(f)->inline_data);
-    free(f);
+    struct ext_volume *v = ext_of(f->volume);
+    struct ext_inode i;
+    if (v->writer) {
+        ext_read_begin(v);
+        bool orphan = ext_open_drop(v->writer, ext_file_ino(f));
+        ext_end(v);
+        if (orphan) {
+            ext_write_begin(v);
+            if (ext_inode_read(&v->fs, ext_file_ino(f), &i) == 0)
+                ext_inode_free(&v->fs, &i);
+            ext_end(v);
+        }
+    }
+    file_free(file_of(f));
 }
 
 static int file_load_inline(struct ext_fs *x, struct ext_file *f)
@@ -51,6 +75,7 @@ int ext_file_open(struct volume *v, uint64_t ino, struct volume_file **ret)
         return -ENOMEM;
     f->file.volume = v;
     struct ext_fs *x = fs_of(&f->file);
+    ext_read_begin(ext_of(v));
     int r = ext_inode_get(x, ino, &f->inode);
     if (!r && !S_ISREG(f->inode.mode))
         r = S_ISDIR(f->inode.mode) ? -EISDIR : -EINVAL;
@@ -58,49 +83,72 @@ int ext_file_open(struct volume *v, uint64_t ino, struct volume_file **ret)
         r = -ENOKEY;
     if (!r && f->inode.flags & EXT4_INLINE_DATA_FL)
         r = file_load_inline(x, f);
+    if (!r && x->writer)
+        r = ext_open_add(x->writer, f->inode.ino);
+    ext_end(ext_of(v));
     if (r < 0) {
-        ext_file_release(&f->file);
+        file_free(f);
         return r;
     }
     *ret = &f->file;
     return 0;
 }
 
-int ext_file_read(struct volume_file *vf, void *buf, size_t len, uint64_t off, size_t *ret_len)
+/* The inode as it is now: the file's own, or `copy`. */
+static int file_current(struct ext_file *f, struct ext_inode *copy, const struct ext_inode **ret)
 {
-    struct ext_file *f = file_of(vf);
-    *ret_len = 0;
-    if (off >= f->inode.size)
-        return 0;
-    len = (size_t)min_u64(len, f->inode.size - off);
-    if (f->inline_data) {
+    struct ext_fs *x = fs_of(&f->file);
+    *ret = x->writer ? copy : &f->inode;
+    return x->writer ? ext_inode_read(x, f->inode.ino, copy) : 0;
+}
+
+static int file_read(struct ext_file *f, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+    struct ext_inode copy;
+    const struct ext_inode *i;
+    int r = file_current(f, &copy, &i);
+    if (r < 0 || off >= i->size)
+        return r;
+    len = (size_t)min_u64(len, i->size - off);
+    if (f->inline_data)
         memcpy(buf, f->inline_data + off, len);
-    } else {
-        int r = ext_read_mapped(fs_of(vf), &f->inode, buf, len, off);
-        if (r < 0)
-            return r;
-    }
-    *ret_len = len;
-    return 0;
+    else
+        r = ext_read_mapped(fs_of(&f->file), i, buf, len, off);
+    *ret_len = r < 0 ? 0 : len;
+    return r;
+}
+
+int ext_file_read(struct volume_file *f, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+    *ret_len = 0;
+    ext_read_begin(ext_of(f->volume));
+    int r = file_read(file_of(f), buf, len, off, ret_len);
+    ext_end(ext_of(f->volume));
+    return r;
 }
 
 /* Runs that follow each other are joined, up to this many: a call does a bounded amount of work. */
 enum { MAP_STEPS = 64 };
 
-int ext_file_map(struct volume_file *vf, uint64_t off, uint64_t len, struct extent *ret)
+static int file_map(struct ext_file *f, uint64_t off, uint64_t len, struct extent *ret)
 {
-    struct ext_file *f = file_of(vf);
-    uint32_t size = fs_of(vf)->super.block_size;
-    if (off >= f->inode.size || !len)
+    struct ext_fs *x = fs_of(&f->file);
+    uint32_t size = x->super.block_size;
+    struct ext_inode copy;
+    const struct ext_inode *i;
+    int r = file_current(f, &copy, &i);
+    if (r < 0)
+        return r;
+    if (off >= i->size || !len)
         return -EINVAL;
-    len = min_u64(len, f->inode.size - off);
+    len = min_u64(len, i->size - off);
     *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
     if (f->inline_data)
         return 0;
     uint64_t at = off;
     for (int step = 0; step < MAP_STEPS && at - off < len; step++) {
         struct ext_run run;
-        int r = ext_map(fs_of(vf), &f->inode, at / size, &run);
+        r = ext_map(x, i, at / size, &run);
         if (r < 0 && at == off)
             return r;
         enum extent_kind kind = !r && run.block ? EXTENT_DATA : EXTENT_HOLE;
@@ -111,6 +159,14 @@ int ext_file_map(struct volume_file *vf, uint64_t off, uint64_t len, struct exte
     }
     ret->length = min_u64(len, at - off);
     return 0;
+}
+
+int ext_file_map(struct volume_file *f, uint64_t off, uint64_t len, struct extent *ret)
+{
+    ext_read_begin(ext_of(f->volume));
+    int r = file_map(file_of(f), off, len, ret);
+    ext_end(ext_of(f->volume));
+    return r;
 }
 
 int ext_link_read(struct ext_fs *x, const struct ext_inode *i, char *buf, size_t size)

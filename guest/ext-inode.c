@@ -6,12 +6,14 @@
  *                 28 i_block: extents, block map, a short link, inline data, or a device number
  *
  * Numbers: the library's root is 2, struct volume_ops' is 1. They are swapped; the library's 1 is the list of
- * bad blocks, which no name reaches. */
-#include "ext.h"
+ * bad blocks, which no name reaches. The upper 32 bits count how often the inode was freed since the volume
+ * was opened, so that no number ever names a second file. */
+#include "ext-write.h"
 #include "../formats/checked.h"
 #include "../formats/hash.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 enum { /* offsets in an inode */
@@ -40,9 +42,17 @@ enum { /* offsets in an inode */
        IN_BIRTH_EXTRA = 0x94,
 };
 
-uint64_t ext_volume_ino(uint32_t ino)
+uint64_t ext_volume_ino(const struct ext_fs *x, uint32_t ino)
 {
-    return ino == EXT_INO_ROOT ? VOLUME_ROOT : ino == VOLUME_ROOT ? EXT_INO_ROOT : ino;
+    uint64_t n = ino == EXT_INO_ROOT ? VOLUME_ROOT : ino == VOLUME_ROOT ? EXT_INO_ROOT : ino;
+    return n | (uint64_t)ext_lives(x, ino) << 32;
+}
+
+uint32_t ext_inode_number(const struct ext_fs *x, uint64_t volume_ino)
+{
+    uint32_t n = (uint32_t)volume_ino;
+    uint32_t ino = n == EXT_INO_ROOT ? VOLUME_ROOT : n == VOLUME_ROOT ? EXT_INO_ROOT : n;
+    return ext_lives(x, ino) == volume_ino >> 32 ? ino : 0;
 }
 
 /* 34 bits of seconds and 30 of nanoseconds, where the inode is large enough for the second word. */
@@ -127,6 +137,11 @@ int ext_inode_read(struct ext_fs *x, uint32_t ino, struct ext_inode *ret)
     pthread_mutex_unlock(&x->lock);
     if (e)
         return e == EXT2_ET_NO_MEMORY ? -ENOMEM : -EIO;
+    return ext_inode_reload(x, ret);
+}
+
+int ext_inode_reload(struct ext_fs *x, struct ext_inode *ret)
+{
     struct bad bad = { 0 };
     struct bytes b = bytes_of(ret->raw, ret->raw_size, 0, &bad);
     ret->extra_size = b.n > 128 ? le16(b, IN_EXTRA_SIZE) : 0;
@@ -139,9 +154,9 @@ int ext_inode_read(struct ext_fs *x, uint32_t ino, struct ext_inode *ret)
 int ext_inode_get(struct ext_fs *x, uint64_t volume_ino, struct ext_inode *ret)
 {
     const struct ext_super *s = &x->super;
-    if (volume_ino > s->inodes)
-        return -EIO;
-    uint32_t ino = (uint32_t)ext_volume_ino((uint32_t)volume_ino);
+    uint32_t ino = ext_inode_number(x, volume_ino);
+    if (!ino)
+        return -ESTALE;
     bool own = ino == s->journal_inode || ino == s->quota_inodes[0] || ino == s->quota_inodes[1] ||
                ino == s->quota_inodes[2] || ino == s->orphan_file;
     if (ino != EXT_INO_ROOT && (ino < s->first_inode || own))
@@ -149,7 +164,69 @@ int ext_inode_get(struct ext_fs *x, uint64_t volume_ino, struct ext_inode *ret)
     int r = ext_inode_read(x, ino, ret);
     if (r < 0)
         return r;
-    if (!ret->links || (ret->flags & EXT4_EA_INODE_FL)) /* a name that leads to what is no file */
+    /* a name that leads to what is no file */
+    if ((!ret->links && !ext_is_open(x, ino)) || (ret->flags & EXT4_EA_INODE_FL))
         return -EIO;
     return ino == EXT_INO_ROOT && !S_ISDIR(ret->mode) ? -EIO : 0;
+}
+
+/* ---- writing ---- */
+
+struct timespec ext_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t;
+}
+
+/* `end`: of the fields that the inode has. A time that has no place is taken to the nearest that has one. */
+static void put_time(uint8_t *raw, size_t end, size_t off, size_t extra_off, struct timespec t)
+{
+    bool wide = extra_off + 4 <= end;
+    const int64_t least = INT32_MIN, most = wide ? INT32_MAX + (3ll << 32) : INT32_MAX;
+    int64_t s = t.tv_sec < least ? least : t.tv_sec > most ? most : t.tv_sec;
+    put_le32(raw + off, (uint32_t)s);
+    if (wide) {
+        uint32_t epoch = (uint32_t)((s - (int32_t)(uint32_t)s) >> 32) & 3;
+        put_le32(raw + extra_off, (uint32_t)t.tv_nsec << 2 | epoch);
+    }
+}
+
+int ext_inode_write(struct ext_fs *x, struct ext_inode *i)
+{
+    uint8_t *raw = i->raw;
+    size_t end = 128 + i->extra_size;
+    put_le16(raw + IN_MODE, i->mode);
+    put_le16(raw + IN_UID, (uint16_t)i->uid);
+    put_le16(raw + IN_UID_HI, (uint16_t)(i->uid >> 16));
+    put_le16(raw + IN_GID, (uint16_t)i->gid);
+    put_le16(raw + IN_GID_HI, (uint16_t)(i->gid >> 16));
+    put_le16(raw + IN_LINKS, (uint16_t)i->links);
+    put_le32(raw + IN_FLAGS, i->flags);
+    put_le32(raw + IN_SIZE_LO, (uint32_t)i->size);
+    if (S_ISREG(i->mode) || S_ISDIR(i->mode))
+        put_le32(raw + IN_SIZE_HI, (uint32_t)(i->size >> 32));
+    put_time(raw, end, IN_ATIME, IN_ATIME_EXTRA, i->atime);
+    put_time(raw, end, IN_CTIME, IN_CTIME_EXTRA, i->ctime);
+    put_time(raw, end, IN_MTIME, IN_MTIME_EXTRA, i->mtime);
+    if (IN_BIRTH + 4 <= end)
+        put_time(raw, end, IN_BIRTH, IN_BIRTH_EXTRA, i->birth);
+    return ext_errno(ext2fs_write_inode_full(x->lib, i->ino, ext_inode_lib(i), (int)i->raw_size));
+}
+
+enum { EXTRA_SIZE_DEFAULT = 32 };
+
+void ext_inode_init(const struct ext_fs *x, struct ext_inode *i, uint32_t ino, uint32_t generation)
+{
+    memset(i, 0, sizeof *i);
+    i->ino = ino;
+    i->raw_size = x->super.inode_size;
+    put_le32(i->raw + IN_GENERATION, generation);
+    if (i->raw_size > 128) {
+        uint32_t want = x->lib->super->s_want_extra_isize;
+        i->extra_size =
+            want < EXTRA_SIZE_DEFAULT || want % 4 || want > i->raw_size - 128 ? EXTRA_SIZE_DEFAULT : want;
+        put_le16(i->raw + IN_EXTRA_SIZE, (uint16_t)i->extra_size);
+    }
+    i->atime = i->mtime = i->ctime = i->birth = ext_now();
 }

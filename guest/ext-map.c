@@ -79,12 +79,13 @@ static int extent_leaf_find(const struct ext_fs *x, const struct extent_node *n,
         if (first > logical)
             hole_to = min_u64(hole_to, first);
         if (first <= logical && logical < end) {
-            *ret = (struct ext_run){ unwritten ? 0 : start + (logical - first), end - logical };
+            uint64_t at = start + (logical - first);
+            *ret = (struct ext_run){ unwritten ? 0 : at, end - logical, unwritten, at };
             found = true;
         }
     }
     if (!found)
-        *ret = (struct ext_run){ 0, hole_to - logical };
+        *ret = (struct ext_run){ .blocks = hole_to - logical };
     return 0;
 }
 
@@ -127,10 +128,10 @@ static int map_extents(struct ext_fs *x, const struct ext_inode *i, uint64_t log
         uint64_t block = 0;
         r = extent_index_find(&n, logical, &block);
         if (held)
-            cache_put(x->cache, held);
+            ext_block_put(x, held);
         held = NULL;
         if (!r && !block) {
-            *ret = (struct ext_run){ 0, n.to - logical };
+            *ret = (struct ext_run){ .blocks = n.to - logical };
             return bad.set ? -EIO : 0;
         }
         if (r < 0 || (r = ext_block_get(x, block, &held)) < 0)
@@ -145,7 +146,7 @@ static int map_extents(struct ext_fs *x, const struct ext_inode *i, uint64_t log
     if (!r)
         r = extent_leaf_find(x, &n, logical, ret);
     if (held)
-        cache_put(x->cache, held);
+        ext_block_put(x, held);
     return bad.set ? -EIO : r;
 }
 
@@ -162,7 +163,7 @@ static int map_numbers(const struct ext_fs *x, struct bytes numbers, uint64_t at
         n++;
     if (first && (first <= x->super.first_data_block || !range_inside(first, n, x->super.blocks)))
         return -EIO;
-    *ret = (struct ext_run){ first, n };
+    *ret = (struct ext_run){ .block = first, .blocks = n, .at = first };
     return 0;
 }
 
@@ -180,7 +181,7 @@ static int map_indirect(struct ext_fs *x, const struct ext_inode *i, uint64_t lo
         span *= per; /* at most 2^14 cubed */
     }
     if (level > 3) {
-        *ret = (struct ext_run){ 0, UINT32_MAX };
+        *ret = (struct ext_run){ .blocks = UINT32_MAX };
         return 0;
     }
     uint64_t block = le32(root, (MAP_DIRECT + level - 1) * 4);
@@ -193,14 +194,14 @@ static int map_indirect(struct ext_fs *x, const struct ext_inode *i, uint64_t lo
         span /= per;
         if (span == 1) {
             r = map_numbers(x, b, logical, ret);
-            cache_put(x->cache, held);
+            ext_block_put(x, held);
             return r;
         }
         block = le32(b, logical / span * 4);
         logical %= span;
-        cache_put(x->cache, held);
+        ext_block_put(x, held);
     }
-    *ret = (struct ext_run){ 0, span - logical };
+    *ret = (struct ext_run){ .blocks = span - logical };
     return 0;
 }
 

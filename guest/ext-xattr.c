@@ -114,7 +114,7 @@ static int xattr_walk_block(struct ext_fs *x, const struct ext_inode *i, ext_xat
         r = -EIO;
     else
         r = xattr_walk(x, bytes_sub(b, HEADER_SIZE, b.n - HEADER_SIZE), b, visit, ctx);
-    cache_put(x->cache, held);
+    ext_block_put(x, held);
     return r;
 }
 

@@ -11,19 +11,34 @@
  * then over the layer that has the journal replayed and the flag cleared. A journal that Linux would refuse
  * to replay refuses the volume here too: its metadata is in pieces.
  *
- * Read-only. What a writing session needs is said in ext.h and ext-io.c. Not handled, and refused by name:
- * external journals that need recovery, compressed files, unknown incompatible features. */
-#include "ext.h"
+ * Writing: see ext-write.h. Nothing is written through the journal, as the overlay below makes what a sync
+ * leaves one step. Not handled, and refused by name: external journals that need recovery, compressed files,
+ * unknown incompatible features. */
+#include "ext-write.h"
 #include "jbd2.h"
 #include "../formats/checked.h"
 #include "../formats/hash.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
+#include <string.h>
 
-static struct ext_volume *ext_of(struct volume *v)
+void ext_read_begin(struct ext_volume *v)
 {
-    return (struct ext_volume *)(void *)v;
+    if (v->writer)
+        pthread_rwlock_rdlock(&v->gate);
+}
+
+void ext_write_begin(struct ext_volume *v)
+{
+    pthread_rwlock_wrlock(&v->gate);
+}
+
+void ext_end(struct ext_volume *v)
+{
+    if (v->writer)
+        pthread_rwlock_unlock(&v->gate);
 }
 
 static struct ext_fs *fs_of(struct volume *v)
@@ -35,17 +50,22 @@ static int ext_lookup(struct volume *v, uint64_t dir, const char *name, uint64_t
 {
     struct ext_inode i;
     uint32_t ino;
+    ext_read_begin(ext_of(v));
     int r = ext_inode_get(fs_of(v), dir, &i);
-    if (r < 0 || (r = ext_dir_lookup(fs_of(v), &i, name, &ino)) < 0)
-        return r;
-    *ret_ino = ext_volume_ino(ino);
-    return 0;
+    if (r == 0)
+        r = ext_dir_lookup(fs_of(v), &i, name, &ino);
+    if (r == 0)
+        *ret_ino = ext_volume_ino(fs_of(v), ino);
+    ext_end(ext_of(v));
+    return r;
 }
 
 static int ext_getattr(struct volume *v, uint64_t ino, struct volume_attr *ret)
 {
     struct ext_inode i;
+    ext_read_begin(ext_of(v));
     int r = ext_inode_get(fs_of(v), ino, &i);
+    ext_end(ext_of(v));
     if (r < 0)
         return r;
     *ret = (struct volume_attr){
@@ -65,50 +85,86 @@ static int ext_getattr(struct volume *v, uint64_t ino, struct volume_attr *ret)
     return 0;
 }
 
-struct readdir_ctx {
-    volume_emit emit;
-    void *ctx;
-};
+/* Entries are gathered, and given out without the gate: who takes them may ask for more of the volume. */
+enum { READDIR_BATCH = 128, READDIR_STOP = 1 };
 
-enum { READDIR_STOP = 1 };
+struct readdir_batch {
+    struct ext_fs *x;
+    unsigned n;
+    struct readdir_entry {
+        uint64_t ino, next;
+        mode_t type;
+        char name[256];
+    } entries[READDIR_BATCH];
+};
 
 static int readdir_visit(void *ctx, const struct ext_dirent *e)
 {
-    const struct readdir_ctx *c = ctx;
-    return c->emit(c->ctx, e->name, ext_volume_ino(e->ino), e->type, e->next) ? READDIR_STOP : 0;
+    struct readdir_batch *b = ctx;
+    struct readdir_entry *to = &b->entries[b->n++];
+    *to = (struct readdir_entry){ .ino = ext_volume_ino(b->x, e->ino), .next = e->next, .type = e->type };
+    memcpy(to->name, e->name, e->len + 1);
+    return b->n == READDIR_BATCH ? READDIR_STOP : 0;
 }
 
 static int ext_readdir(struct volume *v, uint64_t dir, uint64_t cookie, volume_emit emit, void *ctx)
 {
-    struct readdir_ctx c = { emit, ctx };
+    _cleanup_free_ struct readdir_batch *b = malloc(sizeof *b);
     struct ext_inode i;
-    int r = ext_inode_get(fs_of(v), dir, &i);
-    if (!r)
-        r = ext_dir_each(fs_of(v), &i, cookie, readdir_visit, &c);
-    return r < 0 ? r : 0;
+    int r = READDIR_STOP;
+    if (!b)
+        return -ENOMEM;
+    b->x = fs_of(v);
+    while (r == READDIR_STOP) {
+        b->n = 0;
+        ext_read_begin(ext_of(v));
+        r = ext_inode_get(b->x, dir, &i);
+        if (!r)
+            r = ext_dir_each(b->x, &i, cookie, readdir_visit, b);
+        ext_end(ext_of(v));
+        for (unsigned n = 0; n < b->n; n++) {
+            const struct readdir_entry *e = &b->entries[n];
+            if (emit(ctx, e->name, e->ino, e->type, e->next))
+                return 0;
+            cookie = e->next;
+        }
+    }
+    return r;
 }
 
 static int ext_link(struct volume *v, uint64_t ino, char *buf, size_t size, enum link_style *ret_style)
 {
     struct ext_inode i;
+    ext_read_begin(ext_of(v));
     int r = ext_inode_get(fs_of(v), ino, &i);
     *ret_style = LINK_POSIX;
-    return r < 0 ? r : ext_link_read(fs_of(v), &i, buf, size);
+    if (r == 0)
+        r = ext_link_read(fs_of(v), &i, buf, size);
+    ext_end(ext_of(v));
+    return r;
 }
 
 static int ext_listxattr(struct volume *v, uint64_t ino, char *buf, size_t size, size_t *ret_len)
 {
     struct ext_inode i;
+    ext_read_begin(ext_of(v));
     int r = ext_inode_get(fs_of(v), ino, &i);
-    return r < 0 ? r : ext_xattr_list(fs_of(v), &i, buf, size, ret_len);
+    if (r == 0)
+        r = ext_xattr_list(fs_of(v), &i, buf, size, ret_len);
+    ext_end(ext_of(v));
+    return r;
 }
 
 static int ext_getxattr(struct volume *v, uint64_t ino, const char *name, void *buf, size_t size,
                         size_t *ret_len)
 {
     struct ext_inode i;
+    ext_read_begin(ext_of(v));
     int r = ext_inode_get(fs_of(v), ino, &i);
-    return r < 0 ? r : ext_xattr_get(fs_of(v), &i, name, buf, size, ret_len);
+    if (r == 0)
+        r = ext_xattr_get(fs_of(v), &i, name, buf, size, ret_len);
+    ext_end(ext_of(v));
+    return r;
 }
 
 /* Blocks that hold no files: superblocks, descriptors, bitmaps, inode tables, the journal. */
@@ -139,11 +195,13 @@ static int ext_statfs(struct volume *v, struct statvfs *ret)
     struct ext_fs *x = fs_of(v);
     const struct ext_super *s = &x->super;
     uint32_t ratio = s->cluster_size / s->block_size;
+    ext_read_begin(ext_of(v));
     uint64_t overhead = ext_overhead(x), free_blocks = 0, free_inodes = 0;
     for (dgrp_t g = 0; g < s->groups; g++) {
         free_blocks += (uint64_t)ext2fs_bg_free_blocks_count(x->lib, g) * ratio;
         free_inodes += ext2fs_bg_free_inodes_count(x->lib, g);
     }
+    ext_end(ext_of(v));
     uint64_t kept = s->reserved_blocks;
     if (s->incompat & EXT3_FEATURE_INCOMPAT_EXTENTS)
         kept += min_u64(s->blocks / ratio / 50, KEPT_CLUSTERS_MAX) * ratio;
@@ -167,6 +225,8 @@ static int ext_statfs(struct volume *v, struct statvfs *ret)
 static void ext_close(struct volume *v)
 {
     ext_fs_close(fs_of(v));
+    ext_writing_end(ext_of(v));
+    pthread_rwlock_destroy(&ext_of(v)->gate);
     disk_close(ext_of(v)->replayed);
     notes_done(&v->notes);
     free(v);
@@ -185,6 +245,17 @@ static const struct volume_ops ext_ops = {
     .getxattr = ext_getxattr,
     .statfs = ext_statfs,
     .close = ext_close,
+    .create = ext_create,
+    .hardlink = ext_hardlink,
+    .unlink = ext_unlink,
+    .rmdir = ext_rmdir,
+    .rename = ext_rename,
+    .setattr = ext_setattr,
+    .write = ext_file_write,
+    .fallocate = ext_file_fallocate,
+    .setxattr = ext_setxattr,
+    .removexattr = ext_removexattr,
+    .sync = ext_sync,
 };
 
 /* ---- a dirty journal ---- */
@@ -318,39 +389,80 @@ static int journal_replay(struct ext_volume *v, struct disk *disk, struct cache 
         return r;
     journal_note(&info, &v->volume.notes);
     *ret_info = info;
-    return ext_fs_open(x, v->replayed, cache, name, &v->volume.notes, fault);
+    return ext_fs_open(x, v->replayed, cache, false, name, &v->volume.notes, fault);
 }
 
-static int ext_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
-                    struct fault *fault)
+/* Prefers writers: a crowd of readers must not keep one waiting. */
+static void gate_init(pthread_rwlock_t *gate)
+{
+    pthread_rwlockattr_t a;
+    pthread_rwlockattr_init(&a);
+    pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(gate, &a);
+    pthread_rwlockattr_destroy(&a);
+}
+
+/* Fills read_only_why. */
+static void judge(struct ext_volume *v, const struct disk *disk, const struct jbd2_info *journal)
+{
+    char *why = v->volume.read_only_why;
+    const size_t size = sizeof v->volume.read_only_why;
+    ext_why_read_only(&v->fs.super, disk->size, journal, why, size);
+    if (*why || ext_unsafe(&v->fs.super, why, size))
+        return;
+    if (v->fs.damaged_groups)
+        snprintf(why, size, "%u ext group descriptors are damaged; run e2fsck in the guest",
+                 v->fs.damaged_groups);
+}
+
+static int ext_open_as(struct disk *disk, const char *name, struct cache *cache, bool writable,
+                       struct volume **ret, struct fault *fault)
 {
     struct ext_volume *v = calloc(1, sizeof *v);
     if (!v)
         return fault_in(fault, -ENOMEM, name, "out of memory");
     v->volume.ops = &ext_ops;
+    gate_init(&v->gate);
     struct jbd2_info journal = { 0 };
-    int r = ext_fs_open(&v->fs, disk, cache, name, &v->volume.notes, fault);
+    int r = ext_fs_open(&v->fs, disk, cache, false, name, &v->volume.notes, fault);
     if (!r && v->fs.super.incompat & EXT3_FEATURE_INCOMPAT_RECOVER) {
         notes_done(&v->volume.notes); /* the superblock is read anew */
         v->volume.notes = (struct notes){ 0 };
         r = journal_replay(v, disk, cache, name, &journal, fault);
     }
+    if (!r)
+        judge(v, disk, &journal);
     struct ext_inode root;
     if (!r && ext_inode_get(&v->fs, VOLUME_ROOT, &root) < 0)
         r = fault_in(fault, -EUCLEAN, name, "the inode of the ext root directory is damaged");
+    if (!r && writable && !*v->volume.read_only_why && disk_writable(disk) &&
+        ext_writing_begin(v, disk, cache, name) < 0)
+        r = fault_in(fault, -EIO, name, "the ext file system can't be opened again");
     if (r < 0) {
         ext_close(&v->volume);
         return r;
     }
     v->volume.caseless = v->fs.super.incompat & EXT4_FEATURE_INCOMPAT_CASEFOLD;
-    ext_why_read_only(&v->fs.super, disk->size, &journal, v->volume.read_only_why,
-                      sizeof v->volume.read_only_why);
     *ret = &v->volume;
     return 0;
+}
+
+static int ext_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
+                    struct fault *fault)
+{
+    return ext_open_as(disk, name, cache, false, ret, fault);
+}
+
+static int ext_open_writable(struct disk *disk, const char *name, struct cache *cache, unsigned flags,
+                             struct volume **ret, struct fault *fault)
+{
+    (void)flags;
+    return ext_open_as(disk, name, cache, true, ret, fault);
 }
 
 const struct volume_driver ext_driver = {
     .name = "ext",
     .types = (const char *const[]){ "ext2", "ext3", "ext4", NULL },
     .open = ext_open,
+    .open_writable = ext_open_writable,
 };

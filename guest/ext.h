@@ -9,9 +9,12 @@
  * by our own code over struct disk, without the lock: each step is bounded by a block or by the depth of a
  * tree, and each block number is held against the file system's size.
  *
- * A writing session takes `lock` around the library's calls and must use a new cache owner (ext_fs.owner) for
- * metadata that changed; nothing else here keeps state. */
+ * A writable volume has a store (block-store.h) in place of the cache, for what changes can't lie in the
+ * cache, and a `gate` in ext.c: whoever changes something holds it alone, whoever reads holds it with others,
+ * over the reading of file data too, since blocks that a writer frees may be another file's a moment later.
+ */
 #include "../formats/bytes.h"
+#include "block-store.h"
 #include "volume.h"
 
 #include <ext2fs/ext2fs.h>
@@ -65,17 +68,26 @@ struct ext_fs {
     struct cache *cache;
     uint64_t owner; /* of its blocks in the cache */
     struct ext_super super;
-    pthread_mutex_t lock; /* protects everything behind `lib`; held over the library's I/O, taken last */
+    pthread_mutex_t lock; /* protects everything behind `lib`; held over the library's I/O, taken last. A
+                             writer, who has the gate alone, doesn't need it */
     ext2_filsys lib;
+    uint32_t damaged_groups;   /* descriptors that don't agree with their checksums */
+    struct block_store *store; /* of a writable volume, else NULL; owned */
+    struct ext_writer *writer; /* likewise; not owned */
 };
 
-/* Opens libext2fs over `disk`. On failure nothing needs closing. */
-int ext_fs_open(struct ext_fs *x, struct disk *disk, struct cache *cache, const char *name,
+/* Opens libext2fs over `disk`, for writing too if asked. On failure nothing needs closing. */
+int ext_fs_open(struct ext_fs *x, struct disk *disk, struct cache *cache, bool writable, const char *name,
                 struct notes *notes, struct fault *fault);
+/* What hasn't been flushed is dropped. */
 void ext_fs_close(struct ext_fs *x);
+/* What an error of the library means. Negative; 0 for 0. */
+int ext_errno(errcode_t e);
 
-/* A metadata block through the cache. -EIO when it doesn't lie in the file system or can't be read. */
+/* A metadata block, constant until it is put. -EIO when it doesn't lie in the file system or can't be read.
+ */
 int ext_block_get(struct ext_fs *x, uint64_t block, struct cache_block **ret);
+void ext_block_put(struct ext_fs *x, struct cache_block *block);
 /* File data, past the cache. The blocks have been checked against the file system's size. */
 int ext_data_read(struct ext_fs *x, void *buf, size_t len, uint64_t byte);
 
@@ -103,13 +115,17 @@ enum { EXT_INODE_BLOCK = 0x28, EXT_INODE_BLOCK_SIZE = 60 };
 int ext_inode_read(struct ext_fs *x, uint32_t ino, struct ext_inode *ret);
 /* By a number of struct volume_ops; reserved inodes are -EIO, as a name that leads to one is damage. */
 int ext_inode_get(struct ext_fs *x, uint64_t volume_ino, struct ext_inode *ret);
-uint64_t ext_volume_ino(uint32_t ino);
+uint64_t ext_volume_ino(const struct ext_fs *x, uint32_t ino);
+/* The inode that such a number names; 0 for none, or one that was freed since. */
+uint32_t ext_inode_number(const struct ext_fs *x, uint64_t volume_ino);
 
 /* ---- where a file's blocks lie ---- */
 
 struct ext_run {
     uint64_t block;  /* in the file system; 0: nothing stored, zeros */
     uint64_t blocks; /* how many, at least 1 */
+    bool unwritten;  /* `block` is 0, and there are blocks all the same, at `at` */
+    uint64_t at;
 };
 
 /* The run at block `logical` of a file (extents or block map); at most a few blocks are read. */
@@ -131,6 +147,9 @@ typedef int (*ext_dir_visit)(void *ctx, const struct ext_dirent *e);
 /* Entries but "." and ".." from byte `from` on. */
 int ext_dir_each(struct ext_fs *x, const struct ext_inode *dir, uint64_t from, ext_dir_visit visit,
                  void *ctx);
+/* The block of an indexed directory in which the name is, if anywhere there or in the next ones; 0: unknown.
+ */
+uint64_t ext_dir_leaf(struct ext_fs *x, const struct ext_inode *dir, const char *name);
 int ext_dir_lookup(struct ext_fs *x, const struct ext_inode *dir, const char *name, uint32_t *ret_ino);
 
 /* ---- extended attributes ---- */
@@ -158,12 +177,25 @@ struct ext_volume {
     struct volume volume;
     struct disk *replayed; /* the journal layer, or NULL; owned */
     struct ext_fs fs;
+    pthread_rwlock_t gate;     /* of a writable volume; taken first */
+    struct ext_writer *writer; /* of a writable volume, else NULL; owned */
 };
+
+static inline struct ext_volume *ext_of(struct volume *v)
+{
+    return (struct ext_volume *)(void *)v;
+}
+
+/* Round everything that reads; and everything that changes something. */
+void ext_read_begin(struct ext_volume *v);
+void ext_write_begin(struct ext_volume *v);
+void ext_end(struct ext_volume *v);
 
 int ext_file_open(struct volume *v, uint64_t ino, struct volume_file **ret);
 int ext_file_read(struct volume_file *f, void *buf, size_t len, uint64_t off, size_t *ret_len);
 int ext_file_map(struct volume_file *f, uint64_t off, uint64_t len, struct extent *ret);
 void ext_file_release(struct volume_file *f);
+uint32_t ext_file_ino(struct volume_file *f);
 /* The text of a symbolic link into buf (size bytes, NUL-terminated). */
 int ext_link_read(struct ext_fs *x, const struct ext_inode *i, char *buf, size_t size);
 

@@ -66,8 +66,10 @@ static const char *read_fat32(struct bytes s, struct fat_geometry *g, unsigned f
 {
     uint16_t flags = le16(s, BPB32_FLAGS);
     g->bits = 32;
-    if (flags & 0x80)
+    if (flags & 0x80) {
         *ret_active = flags & 0xf;
+        g->fats = 1;
+    }
     if (*ret_active >= fats)
         return "the copy of the allocation table in use is one that it doesn't have";
     if (le16(s, BPB32_VERSION))
@@ -95,6 +97,7 @@ const char *fat_geometry_read(struct bytes s, struct fat_geometry *ret)
     if (!total)
         total = le32(s, BPB_TOTAL_32);
     const char *why = NULL;
+    g.fats = fats;
     if (!fat_sectors) {
         fat_sectors = le32(s, BPB32_FAT_SIZE);
         why = read_fat32(s, &g, fats, &active);

@@ -13,13 +13,15 @@
  * is found by a bounded number of steps from the mark before it, and no hostile file can make us keep more.
  */
 #include "../formats/checked.h"
-#include "fat.h"
+#include "fat-write.h"
 
 #include <errno.h>
 
 int fat_pread(struct fat *v, void *buf, size_t len, uint64_t off)
 {
     int r = disk_pread(v->disk, buf, len, off);
+    if (r == 0 && v->writer)
+        block_store_patch(v->writer->store, buf, len, off);
     return r == -EINVAL ? -EIO : r;
 }
 
@@ -34,6 +36,26 @@ void fat_cursor_done(struct fat_cursor *c)
     if (c->block)
         cache_put(c->fat->cache, c->block);
     c->block = NULL;
+    free(c->sector);
+    c->sector = NULL;
+}
+
+/* Of a writable volume: the part of [off, off+len) that lies in one sector, from the store. */
+static int read_sector_part(struct fat_cursor *c, void *buf, size_t len, uint64_t off)
+{
+    uint32_t size = c->fat->g.sector_size;
+    uint64_t at = off / size;
+    if (!c->sector || c->sector_at != at) {
+        if (!c->sector && !(c->sector = malloc(size)))
+            return -ENOMEM;
+        c->sector_at = UINT64_MAX;
+        int r = block_store_read(c->fat->writer->store, at, c->sector);
+        if (r < 0)
+            return r;
+        c->sector_at = at;
+    }
+    memcpy(buf, c->sector + off % size, len);
+    return 0;
 }
 
 /* The part of [off, off+len) that lies in one piece. */
@@ -60,8 +82,10 @@ int fat_cursor_read(struct fat_cursor *c, void *buf, size_t len, uint64_t off)
         return -EIO;
     uint8_t *p = buf;
     while (len) {
-        size_t n = (size_t)min_u64(len, FAT_PIECE - off % FAT_PIECE);
-        int r = read_part(c, p, n, off);
+        bool store = c->fat->writer;
+        uint64_t piece = store ? c->fat->g.sector_size : FAT_PIECE;
+        size_t n = (size_t)min_u64(len, piece - off % piece);
+        int r = store ? read_sector_part(c, p, n, off) : read_part(c, p, n, off);
         if (r < 0)
             return r;
         p += n;

@@ -9,41 +9,16 @@
  * Without a long name, two bits (of Windows NT) say that base or extension are shown in lower case. 8.3 names
  * are in an OEM code page that the volume doesn't tell; it is taken for 437, as Linux does.
  *
- * An inode number is the entry's place on the volume, in slots: stable, and getattr needs no search.
+ * An inode number is the entry's place on the volume, in slots: stable, and getattr needs no search. Where a
+ * volume is written, what moved or is new has other numbers (fat-node.c).
  * Source: Microsoft, FAT32 File System Specification 1.03. */
 #include "../formats/checked.h"
-#include "fat.h"
+#include "fat-write.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum {
-    SLOT_NAME = 0,
-    SLOT_ATTRIBUTES = 11,
-    SLOT_CASE = 12, /* 0x08 the base, 0x10 the extension is in lower case */
-    SLOT_BIRTH_CENTIS = 13,
-    SLOT_BIRTH_TIME = 14,
-    SLOT_BIRTH_DATE = 16,
-    SLOT_ACCESS_DATE = 18,
-    SLOT_CLUSTER_HIGH = 20, /* FAT32 */
-    SLOT_TIME = 22,
-    SLOT_DATE = 24,
-    SLOT_CLUSTER_LOW = 26,
-    SLOT_SIZE = 28,
-
-    LONG_ORD = 0, /* from 1, in descending order; 0x40: the last, which comes first */
-    LONG_LAST = 0x40,
-    LONG_ORD_MASK = 0x3f,
-    LONG_CHECKSUM = 13,
-    LONG_ATTRIBUTES = 0x0f, /* of the low 6 bits */
-    LONG_UNITS = 13,        /* in one slot */
-    LONG_SLOTS = 20,
-
-    FREE = 0xe5,
-    FREE_ESCAPED = 0x05, /* stands for a name's first byte 0xe5 */
-    CASE_BASE = 0x08,
-    CASE_EXTENSION = 0x10,
-};
+const uint8_t fat_long_places[LONG_UNITS] = { 1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30 };
 
 /* ---- one slot ---- */
 
@@ -56,7 +31,7 @@ bool fat_entry_read(const struct fat *v, const uint8_t raw[FAT_ENTRY], struct fa
 {
     struct bad bad = { 0 };
     struct bytes s = bytes_of(raw, FAT_ENTRY, 0, &bad);
-    if (!raw[0] || raw[0] == FREE || (raw[SLOT_ATTRIBUTES] & FAT_LABEL) ||
+    if (!raw[0] || raw[0] == SLOT_FREE || (raw[SLOT_ATTRIBUTES] & FAT_LABEL) ||
         bytes_match(s, SLOT_NAME, ".          ", 11) || bytes_match(s, SLOT_NAME, "..         ", 11))
         return false;
     *ret = (struct fat_entry){
@@ -110,10 +85,10 @@ static size_t decode_short(const uint8_t raw[11], uint8_t case_bits, uint16_t ou
 {
     uint8_t base[8];
     memcpy(base, raw, sizeof base);
-    if (base[0] == FREE_ESCAPED)
-        base[0] = FREE;
-    size_t n = decode_part(base, sizeof base, case_bits & CASE_BASE, out);
-    size_t extension = decode_part(raw + 8, 3, case_bits & CASE_EXTENSION, out + n + 1);
+    if (base[0] == SLOT_FREE_ESCAPED)
+        base[0] = SLOT_FREE;
+    size_t n = decode_part(base, sizeof base, case_bits & SLOT_CASE_BASE, out);
+    size_t extension = decode_part(raw + 8, 3, case_bits & SLOT_CASE_EXTENSION, out + n + 1);
     if (!extension)
         return n;
     out[n] = '.';
@@ -125,13 +100,13 @@ void fat_label_text(const uint8_t raw[11], char *ret, size_t size)
     uint16_t units[11];
     uint8_t copy[11];
     memcpy(copy, raw, sizeof copy);
-    if (copy[0] == FREE_ESCAPED)
-        copy[0] = FREE;
+    if (copy[0] == SLOT_FREE_ESCAPED)
+        copy[0] = SLOT_FREE;
     size_t n = decode_part(copy, sizeof copy, false, units);
     text_from_utf16(units, n, ret, size);
 }
 
-static uint8_t checksum(const uint8_t raw[11])
+uint8_t fat_name_checksum(const uint8_t raw[11])
 {
     uint8_t sum = 0;
     for (unsigned i = 0; i < 11; i++)
@@ -149,7 +124,6 @@ struct long_name {
 
 static void long_name_add(struct long_name *l, const uint8_t raw[FAT_ENTRY])
 {
-    static const uint8_t places[LONG_UNITS] = { 1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30 };
     struct bad bad = { 0 };
     struct bytes s = bytes_of(raw, FAT_ENTRY, 0, &bad);
     unsigned ord = u8(s, LONG_ORD) & LONG_ORD_MASK;
@@ -161,7 +135,13 @@ static void long_name_add(struct long_name *l, const uint8_t raw[FAT_ENTRY])
     }
     l->left = ord - 1;
     for (unsigned i = 0; i < LONG_UNITS; i++)
-        l->units[l->left * LONG_UNITS + i] = le16(s, places[i]);
+        l->units[l->left * LONG_UNITS + i] = le16(s, fat_long_places[i]);
+}
+
+/* How many slots before the entry are its long name's. */
+static uint32_t long_name_slots(const struct long_name *l, const uint8_t raw[11])
+{
+    return l->slots && !l->left && l->checksum == fat_name_checksum(raw) ? l->slots : 0;
 }
 
 static bool is_dots(const uint16_t *units, size_t n)
@@ -172,7 +152,7 @@ static bool is_dots(const uint16_t *units, size_t n)
 /* The name's units, at most FAT_NAME_MAX; 0 when it can't be used. */
 static size_t long_name_take(const struct long_name *l, const uint8_t raw[11], uint16_t *out)
 {
-    if (!l->slots || l->left || l->checksum != checksum(raw))
+    if (!l->slots || l->left || l->checksum != fat_name_checksum(raw))
         return 0;
     size_t n = 0;
     for (; n < l->slots * LONG_UNITS && l->units[n]; n++) {
@@ -204,7 +184,9 @@ int fat_inode(struct fat *v, uint64_t ino, struct fat_entry *ret)
     const struct fat_geometry *g = &v->g;
     uint8_t raw[FAT_ENTRY];
     uint64_t at;
-    if (!checked_mul(ino, FAT_ENTRY, &at) || at < g->root_at || at >= g->size)
+    if (fat_orphan_entry(v, ino, ret))
+        return 0;
+    if (!checked_mul(fat_ino_slot(v, ino), FAT_ENTRY, &at) || at < g->root_at || at >= g->size)
         return -ESTALE;
     struct fat_cursor c = { .fat = v };
     int r = fat_cursor_read(&c, raw, sizeof raw, at);
@@ -242,31 +224,38 @@ void fat_dir_done(struct fat_dir *dir)
     fat_chain_done(&dir->chain);
 }
 
-/* Reads the next slot. 1: done; 0: the directory's space ends here; -EIO. *ret_at: where it lies. */
-static int next_slot(struct fat_dir *d, uint8_t raw[FAT_ENTRY], uint64_t *ret_at)
+int fat_dir_slot_at(struct fat_dir *d, uint32_t index, uint64_t *ret_at)
 {
     const struct fat_geometry *g = &d->cursor.fat->g;
-    uint64_t off = (uint64_t)d->index * FAT_ENTRY, at;
+    uint64_t off = (uint64_t)index * FAT_ENTRY;
     if (d->fixed_root) {
         if (off >= g->root_size)
             return 0;
-        at = g->root_at + off;
-    } else {
-        uint32_t cluster;
-        if (off / g->cluster_size >= d->chain.clusters)
-            return d->chain.damaged ? -EIO : 0;
-        int r = fat_chain_at(&d->cursor, &d->chain, off / g->cluster_size, &cluster);
-        if (r < 0)
-            return r;
-        at = fat_cluster_at(d->cursor.fat, cluster) + off % g->cluster_size;
+        *ret_at = g->root_at + off;
+        return 1;
     }
+    uint32_t cluster;
+    if (off / g->cluster_size >= d->chain.clusters)
+        return d->chain.damaged ? -EIO : 0;
+    int r = fat_chain_at(&d->cursor, &d->chain, off / g->cluster_size, &cluster);
+    if (r < 0)
+        return r;
+    *ret_at = fat_cluster_at(d->cursor.fat, cluster) + off % g->cluster_size;
+    return 1;
+}
+
+/* Reads the next slot. 1: done; 0: the directory's space ends here; -EIO. *ret_at: where it lies. */
+static int next_slot(struct fat_dir *d, uint8_t raw[FAT_ENTRY], uint64_t *ret_at)
+{
+    int r = fat_dir_slot_at(d, d->index, ret_at);
+    if (r <= 0)
+        return r;
     if (d->index >= FAT_DIR_MAX)
         return -EIO;
-    int r = fat_cursor_read(&d->cursor, raw, FAT_ENTRY, at);
+    r = fat_cursor_read(&d->cursor, raw, FAT_ENTRY, *ret_at);
     if (r < 0)
         return r;
     d->index++;
-    *ret_at = at;
     return 1;
 }
 
@@ -279,13 +268,14 @@ int fat_dir_next(struct fat_dir *dir, struct fat_name *ret)
     while ((r = next_slot(dir, raw, &at)) == 1) {
         if (!raw[0])
             return 0;
-        if (raw[0] != FREE && is_long(raw)) {
+        if (raw[0] != SLOT_FREE && is_long(raw)) {
             long_name_add(&l, raw);
             continue;
         }
         if (fat_entry_read(dir->cursor.fat, raw, &ret->entry) && name_fill(ret, &l)) {
-            ret->ino = at / FAT_ENTRY;
+            ret->ino = fat_slot_ino(dir->cursor.fat, at / FAT_ENTRY);
             ret->next = dir->index;
+            ret->slots = 1 + long_name_slots(&l, ret->entry.raw_name);
             return 1;
         }
         l.slots = 0;

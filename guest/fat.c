@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* FAT12, FAT16 and FAT32 volumes, read-only.
+/* FAT12, FAT16 and FAT32 volumes. What is here reads; for writing see fat-write.h.
  *
- * Nothing is kept but the geometry: directories and the allocation table are read through the cache in
- * pieces, an open file keeps its chain's marks (fat-chain.c). No lock is taken; any number of threads may
- * read.
+ * Of a volume that is only read nothing is kept but the geometry: directories and the allocation table are
+ * read through the cache in pieces, an open file keeps its chain's marks (fat-chain.c). No lock is taken; any
+ * number of threads may read.
  *
  * A file whose chain is shorter than its size is readable as far as the chain is sound, and EIO from there
  * on. Times are the guest's local time, whose zone the volume doesn't tell; they are taken for UTC. FAT has
@@ -11,9 +11,10 @@
  * something else to Windows). Names are compared exactly first, then without case, then by their 8.3 alias.
  */
 #include "../formats/checked.h"
-#include "fat.h"
+#include "fat-write.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -28,65 +29,73 @@ static struct fat *fat_of(struct volume *v)
     return (struct fat *)(void *)v;
 }
 
-/* ---- names ---- */
-
-static bool same_folded(const uint16_t *a, size_t n, const uint16_t *folded, size_t n_folded)
+void fat_read_begin(struct fat *v)
 {
-    if (n != n_folded)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (text_upcase(a[i]) != folded[i])
-            return false;
-    return true;
+    if (v->writer)
+        pthread_rwlock_rdlock(&v->gate);
 }
 
-static int fat_lookup(struct volume *volume, uint64_t dir_ino, const char *name, uint64_t *ret_ino)
+void fat_write_begin(struct fat *v)
 {
-    uint16_t want[FAT_NAME_MAX];
-    int n = text_to_utf16(name, want, FAT_NAME_MAX);
-    if (n < 0)
-        return n == -ENAMETOOLONG ? n : -ENOENT;
-    for (int i = 0; i < n; i++)
-        want[i] = text_upcase(want[i]);
-    struct fat_dir dir;
+    pthread_rwlock_wrlock(&v->gate);
+}
+
+void fat_end(struct fat *v)
+{
+    if (v->writer)
+        pthread_rwlock_unlock(&v->gate);
+}
+
+/* ---- names ---- */
+
+static int fat_lookup(struct volume *volume, uint64_t dir, const char *name, uint64_t *ret_ino)
+{
+    struct fat *v = fat_of(volume);
     struct fat_name f;
-    uint64_t caseless = 0, alias = 0; /* no entry has the number 0 */
-    int r = fat_dir_open(fat_of(volume), dir_ino, 0, &dir);
-    while (r == 0 && (r = fat_dir_next(&dir, &f)) == 1) {
+    fat_read_begin(v);
+    int r = fat_slot_find(v, dir, name, &f);
+    fat_end(v);
+    if (r == 0)
+        *ret_ino = f.ino;
+    return r;
+}
+
+/* Names are gathered, and given out without the gate: who takes them may ask for more of the volume. */
+enum { READDIR_BATCH = 32 };
+
+/* How many were gathered, or -errno. */
+static int gather(struct fat *v, uint64_t dir_ino, uint64_t cookie, struct fat_name *names)
+{
+    struct fat_dir dir;
+    int n = 0;
+    fat_read_begin(v);
+    int r = fat_dir_open(v, dir_ino, (uint32_t)cookie, &dir);
+    while (r == 0 && n < READDIR_BATCH && (r = fat_dir_next(&dir, &names[n])) == 1) {
         r = 0;
-        if (!strcmp(f.name, name)) {
-            fat_dir_done(&dir);
-            *ret_ino = f.ino;
-            return 0;
-        }
-        if (!caseless && same_folded(f.units, f.n_units, want, (size_t)n))
-            caseless = f.ino;
-        if (!alias && same_folded(f.alias, f.n_alias, want, (size_t)n))
-            alias = f.ino;
+        n++;
     }
     fat_dir_done(&dir);
-    if (caseless || alias) /* a damage behind it may hide a better match, but this one is no wrong one */
-        *ret_ino = caseless ? caseless : alias;
-    else if (r == 0)
-        return -ENOENT;
-    return caseless || alias ? 0 : r;
+    fat_end(v);
+    return n ? n : r; /* an error comes with the next batch */
 }
 
 static int fat_readdir(struct volume *volume, uint64_t dir_ino, uint64_t cookie, volume_emit emit, void *ctx)
 {
     if (cookie > FAT_DIR_MAX)
         return -EINVAL;
-    struct fat_dir dir;
-    struct fat_name f;
-    int r = fat_dir_open(fat_of(volume), dir_ino, (uint32_t)cookie, &dir);
-    while (r == 0 && (r = fat_dir_next(&dir, &f)) == 1) {
-        mode_t type = f.entry.attributes & FAT_DIRECTORY ? S_IFDIR : S_IFREG;
-        r = 0;
-        if (emit(ctx, f.name, f.ino, type, f.next))
-            break;
+    _cleanup_free_ struct fat_name *names = calloc(READDIR_BATCH, sizeof *names);
+    if (!names)
+        return -ENOMEM;
+    int n;
+    while ((n = gather(fat_of(volume), dir_ino, cookie, names)) > 0) {
+        for (int k = 0; k < n; k++) {
+            mode_t type = names[k].entry.attributes & FAT_DIRECTORY ? S_IFDIR : S_IFREG;
+            if (emit(ctx, names[k].name, names[k].ino, type, names[k].next))
+                return 0;
+        }
+        cookie = names[n - 1].next;
     }
-    fat_dir_done(&dir);
-    return r;
+    return n;
 }
 
 /* ---- attributes ---- */
@@ -125,9 +134,8 @@ static int directory_size(struct fat *v, uint64_t ino, uint64_t *ret)
     return r == -EIO ? 0 : r; /* it can be looked at, but not into */
 }
 
-static int fat_getattr(struct volume *volume, uint64_t ino, struct volume_attr *ret)
+static int read_attributes(struct fat *v, uint64_t ino, struct volume_attr *ret)
 {
-    struct fat *v = fat_of(volume);
     struct fat_entry e = { .attributes = FAT_DIRECTORY };
     struct volume_attr a = { .nlink = 1 };
     int r = ino == VOLUME_ROOT ? 0 : fat_inode(v, ino, &e);
@@ -151,6 +159,15 @@ static int fat_getattr(struct volume *volume, uint64_t ino, struct volume_attr *
     return 0;
 }
 
+static int fat_getattr(struct volume *volume, uint64_t ino, struct volume_attr *ret)
+{
+    struct fat *v = fat_of(volume);
+    fat_read_begin(v);
+    int r = read_attributes(v, ino, ret);
+    fat_end(v);
+    return r;
+}
+
 static int fat_link(struct volume *v, uint64_t ino, char *buf, size_t size, enum link_style *ret_style)
 {
     (void)v, (void)ino, (void)buf, (void)size, (void)ret_style;
@@ -163,11 +180,28 @@ struct fat_file {
     struct volume_file file;
     uint64_t size;
     struct fat_chain chain;
+    struct fat_node *node; /* of a writable volume, in place of both */
 };
 
 static struct fat_file *file_of(struct volume_file *f)
 {
     return (struct fat_file *)(void *)f;
+}
+
+static int open_node(struct fat *v, uint64_t ino, struct volume_file **ret)
+{
+    struct fat_file *f = calloc(1, sizeof *f);
+    if (!f)
+        return -ENOMEM;
+    f->file.volume = &v->volume;
+    fat_read_begin(v);
+    int r = fat_node_get(v, ino, &f->node);
+    fat_end(v);
+    if (r < 0)
+        free(f);
+    else
+        *ret = &f->file;
+    return r;
 }
 
 static int fat_file_open(struct volume *volume, uint64_t ino, struct volume_file **ret)
@@ -176,6 +210,8 @@ static int fat_file_open(struct volume *volume, uint64_t ino, struct volume_file
     struct fat_entry e;
     if (ino == VOLUME_ROOT)
         return -EISDIR;
+    if (v->writer)
+        return open_node(v, ino, ret);
     int r = fat_inode(v, ino, &e);
     if (r < 0)
         return r;
@@ -217,10 +253,22 @@ static int find_run(struct fat_file *f, uint64_t off, size_t len, uint64_t *ret_
     return r;
 }
 
+static int read_node(struct fat *v, struct fat_node *n, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+    fat_read_begin(v);
+    len = off < n->entry.size ? (size_t)min_u64(len, n->entry.size - off) : 0;
+    int r = fat_node_read(v, n, buf, len, off);
+    fat_end(v);
+    *ret_len = r < 0 ? 0 : len;
+    return r;
+}
+
 static int fat_read(struct volume_file *file, void *buf, size_t len, uint64_t off, size_t *ret_len)
 {
     struct fat_file *f = file_of(file);
     uint8_t *p = buf;
+    if (f->node)
+        return read_node(fat_of(file->volume), f->node, buf, len, off, ret_len);
     len = off < f->size ? (size_t)min_u64(len, f->size - off) : 0;
     for (size_t done = 0, n; done < len; done += n) {
         uint64_t at;
@@ -234,9 +282,26 @@ static int fat_read(struct volume_file *file, void *buf, size_t len, uint64_t of
     return 0;
 }
 
+static int fat_write(struct volume_file *f, const void *buf, size_t len, uint64_t off)
+{
+    struct fat *v = fat_of(f->volume);
+    if (!len)
+        return 0;
+    fat_write_begin(v);
+    int r = fat_file_write(v, file_of(f)->node, buf, len, off);
+    fat_end(v);
+    return r;
+}
+
 static void fat_release(struct volume_file *f)
 {
+    struct fat *v = fat_of(f->volume);
     fat_chain_done(&file_of(f)->chain);
+    if (file_of(f)->node) {
+        fat_write_begin(v);
+        fat_node_put(v, file_of(f)->node);
+        fat_end(v);
+    }
     free(f);
 }
 
@@ -275,7 +340,9 @@ static int count_free(struct fat *v, int64_t *ret)
 static int fat_statfs(struct volume *volume, struct statvfs *ret)
 {
     struct fat *v = fat_of(volume);
-    int64_t n = atomic_load(&v->free_clusters);
+    fat_read_begin(v);
+    int64_t n = v->writer ? fat_clusters_free(v) : atomic_load(&v->free_clusters);
+    fat_end(v);
     if (n == FREE_UNKNOWN)
         n = free_by_info(v);
     if (n == FREE_UNKNOWN) {
@@ -297,6 +364,8 @@ static int fat_statfs(struct volume *volume, struct statvfs *ret)
 
 static void fat_close(struct volume *volume)
 {
+    fat_writer_free(fat_of(volume));
+    pthread_rwlock_destroy(&fat_of(volume)->gate);
     notes_done(&volume->notes);
     free(volume);
 }
@@ -311,6 +380,13 @@ static const struct volume_ops fat_ops = {
     .release = fat_release,
     .statfs = fat_statfs,
     .close = fat_close,
+    .create = fat_create,
+    .unlink = fat_unlink,
+    .rmdir = fat_rmdir,
+    .rename = fat_rename,
+    .setattr = fat_setattr,
+    .write = fat_write,
+    .sync = fat_sync,
 };
 
 /* Refuses what can't work, and notes what is odd. */
@@ -342,8 +418,34 @@ static int check_volume(struct fat *v, const char *name, struct fault *fault)
     return 0;
 }
 
-static int fat_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
-                    struct fault *fault)
+/* Prefers writers: a crowd of readers must not keep one waiting. */
+static void gate_init(pthread_rwlock_t *gate)
+{
+    pthread_rwlockattr_t a;
+    pthread_rwlockattr_init(&a);
+    pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(gate, &a);
+    pthread_rwlockattr_destroy(&a);
+}
+
+/* Fills read_only_why, or makes it writable. */
+static void begin_writing(struct fat *v, bool wanted)
+{
+    const char *why = NULL;
+    if (v->g.dirty)
+        why = "it was not unmounted cleanly; run a check of the disk in the guest";
+    else if (v->g.size > v->disk->size)
+        why = "it is larger than its volume";
+    else if (wanted && disk_writable(v->disk) && !(why = fat_writer_new(v)))
+        v->volume.writable = true;
+    if (!why)
+        return;
+    snprintf(v->volume.read_only_why, sizeof v->volume.read_only_why, "the FAT file system: %s", why);
+    fat_writer_free(v);
+}
+
+static int open_as(struct disk *disk, const char *name, struct cache *cache, bool writable,
+                   struct volume **ret, struct fault *fault)
 {
     uint8_t buf[FAT_SECTOR];
     struct bad bad = { 0 };
@@ -363,13 +465,28 @@ static int fat_open(struct disk *disk, const char *name, struct cache *cache, st
     v->owner = cache_owner_new();
     v->g = g;
     atomic_init(&v->free_clusters, FREE_UNKNOWN);
+    gate_init(&v->gate);
     r = check_volume(v, name, fault);
     if (r < 0) {
         fat_close(&v->volume);
         return r;
     }
+    begin_writing(v, writable);
     *ret = &v->volume;
     return 0;
+}
+
+static int fat_open(struct disk *disk, const char *name, struct cache *cache, struct volume **ret,
+                    struct fault *fault)
+{
+    return open_as(disk, name, cache, false, ret, fault);
+}
+
+static int fat_open_writable(struct disk *disk, const char *name, struct cache *cache, unsigned flags,
+                             struct volume **ret, struct fault *fault)
+{
+    (void)flags;
+    return open_as(disk, name, cache, true, ret, fault);
 }
 
 static const char *const fat_types[] = { "fat12", "fat16", "fat32", NULL };
@@ -378,4 +495,5 @@ const struct volume_driver fat_driver = {
     .name = "fat",
     .types = fat_types,
     .open = fat_open,
+    .open_writable = fat_open_writable,
 };

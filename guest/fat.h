@@ -4,11 +4,13 @@
 /* What the files of the FAT driver share: fat-bpb.c (boot sector), fat-chain.c (allocation table), fat-dir.c
  * (directories and names), fat.c (the volume). Others include volume.h.
  *
- * Everything but the cached count of free clusters is constant once the volume is open; no locks. */
+ * Everything but the cached count of free clusters is constant once a volume is open that is only read; no
+ * locks. What writing adds is in fat-write.h. */
 #include "../formats/bytes.h"
 #include "text.h"
 #include "volume.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum {
@@ -25,6 +27,7 @@ struct fat_geometry {
     unsigned bits; /* 12, 16, 32 */
     uint32_t sector_size, cluster_size;
     uint64_t fat_at, fat_size;   /* the copy that is in use */
+    unsigned fats;               /* copies that are alike, from that one on */
     uint64_t root_at, root_size; /* FAT12 and FAT16 */
     uint32_t root_cluster;       /* FAT32 */
     uint64_t data_at;            /* of cluster 2 */
@@ -46,7 +49,15 @@ struct fat {
     uint64_t owner;      /* of the FAT's pieces in the cache */
     struct fat_geometry g;
     atomic_int_least64_t free_clusters; /* -1: not counted yet */
+    pthread_rwlock_t gate; /* of a writable volume: whoever changes something holds it alone, whoever reads
+                              holds it with others, over the reading of data too */
+    struct fat_writer *writer; /* of a writable volume, else NULL; owned */
 };
+
+/* Round everything that reads; and everything that changes something. */
+void fat_read_begin(struct fat *v);
+void fat_write_begin(struct fat *v);
+void fat_end(struct fat *v);
 
 /* ---- fat-chain.c ---- */
 
@@ -56,6 +67,8 @@ struct fat_cursor {
     struct fat *fat;
     struct cache_block *block; /* NULL: none */
     uint64_t piece;
+    uint8_t *sector; /* of a writable volume: a copy, owned, or NULL */
+    uint64_t sector_at;
 };
 void fat_cursor_done(struct fat_cursor *c);
 /* Any bytes of the volume; -EIO where it ends or can't be read. */
@@ -91,7 +104,38 @@ uint64_t fat_cluster_at(const struct fat *v, uint32_t cluster);
 
 /* ---- fat-dir.c ---- */
 
-enum { FAT_RDONLY = 1, FAT_LABEL = 8, FAT_DIRECTORY = 16 };
+enum { FAT_RDONLY = 1, FAT_LABEL = 8, FAT_DIRECTORY = 16, FAT_ARCHIVE = 32 };
+
+/* Slots, and their fields. */
+enum {
+    SLOT_NAME = 0,
+    SLOT_ATTRIBUTES = 11,
+    SLOT_CASE = 12, /* 0x08 the base, 0x10 the extension is in lower case */
+    SLOT_BIRTH_CENTIS = 13,
+    SLOT_BIRTH_TIME = 14,
+    SLOT_BIRTH_DATE = 16,
+    SLOT_ACCESS_DATE = 18,
+    SLOT_CLUSTER_HIGH = 20, /* FAT32 */
+    SLOT_TIME = 22,
+    SLOT_DATE = 24,
+    SLOT_CLUSTER_LOW = 26,
+    SLOT_SIZE = 28,
+
+    LONG_ORD = 0, /* from 1, in descending order; 0x40: the last, which comes first */
+    LONG_LAST = 0x40,
+    LONG_ORD_MASK = 0x3f,
+    LONG_CHECKSUM = 13,
+    LONG_ATTRIBUTES = 0x0f, /* of the low 6 bits */
+    LONG_UNITS = 13,        /* in one slot */
+    LONG_SLOTS = 20,
+
+    SLOT_FREE = 0xe5,
+    SLOT_FREE_ESCAPED = 0x05, /* stands for a name's first byte 0xe5 */
+    SLOT_CASE_BASE = 0x08,
+    SLOT_CASE_EXTENSION = 0x10,
+};
+extern const uint8_t fat_long_places[LONG_UNITS]; /* of the units in a slot */
+uint8_t fat_name_checksum(const uint8_t raw[11]);
 
 /* The fixed part of an entry, on which an inode stands. */
 struct fat_entry {
@@ -114,6 +158,7 @@ struct fat_name {
     struct fat_entry entry;
     uint64_t ino;
     uint32_t next;                /* slot behind it */
+    uint32_t slots;               /* that it takes, the last of them before `next` */
     uint16_t units[FAT_NAME_MAX]; /* its long name, else the short one with the case that its bits say */
     uint16_t alias[12];           /* the short one as stored */
     size_t n_units, n_alias;
@@ -122,6 +167,8 @@ struct fat_name {
 /* `dir` is ended by fat_dir_done(), also after an error. */
 int fat_dir_open(struct fat *v, uint64_t ino, uint32_t index, struct fat_dir *ret);
 void fat_dir_done(struct fat_dir *dir);
+/* Where a slot lies on the volume. 1; 0: the directory's space ends before it; -EIO. */
+int fat_dir_slot_at(struct fat_dir *dir, uint32_t index, uint64_t *ret_at);
 /* 1: *ret is the next one; 0: the end; -EIO: the directory is damaged from here on. */
 int fat_dir_next(struct fat_dir *dir, struct fat_name *ret);
 /* The entry of an inode other than the root. */

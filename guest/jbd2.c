@@ -154,3 +154,30 @@ int jbd2_open(struct disk *under, const struct jbd2_place *place, struct jbd2_in
     *ret = &l->disk;
     return 0;
 }
+
+static int apply_range(struct jbd2_layer *l, struct disk *disk, uint8_t *buf, uint64_t at, size_t len)
+{
+    int r = disk_pread(&l->disk, buf, len, at);
+    if (r == 0)
+        r = disk_pwrite(disk, buf, len, at);
+    return r == -EINVAL ? -EIO : r;
+}
+
+/* The copies lie in the journal, whose blocks none of them replaces. The superblocks come last, so that the
+ * journal counts as dirty until everything is in its place. */
+int jbd2_apply(struct disk *layer, struct disk *disk)
+{
+    struct jbd2_layer *l = layer_of(layer);
+    _cleanup_free_ uint8_t *buf = malloc(l->block_size);
+    int r = buf ? 0 : -ENOMEM;
+    for (size_t k = 0; k < l->log.n && r == 0; k++) {
+        bool patched = false;
+        for (unsigned p = 0; p < l->n_patches; p++)
+            patched |= l->patches[p].at / l->block_size == l->log.entries[k].block;
+        if (!patched)
+            r = apply_range(l, disk, buf, l->log.entries[k].block * l->block_size, l->block_size);
+    }
+    for (unsigned p = 0; p < l->n_patches && r == 0; p++)
+        r = apply_range(l, disk, buf, l->patches[p].at / l->block_size * l->block_size, l->block_size);
+    return r;
+}

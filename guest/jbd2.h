@@ -43,6 +43,10 @@ int jbd2_open(struct disk *under, const struct jbd2_place *place, struct jbd2_in
 enum { JBD2_PATCH_SIZE = 1024 };
 void jbd2_patch(struct disk *layer, uint64_t at, const uint8_t bytes[JBD2_PATCH_SIZE]);
 
+/* Writes all that the layer changes into `disk`, which has what is under it: replaying it for good. What was
+ * written when an error comes harms nothing; it can be done again. */
+int jbd2_apply(struct disk *layer, struct disk *disk);
+
 /* ---- between jbd2.c and jbd2-log.c ---- */
 
 struct jbd2_entry {

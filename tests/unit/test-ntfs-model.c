@@ -32,7 +32,7 @@ struct mfile {
     size_t size;
     char target[64];
     struct {
-        char name[24];
+        char name[32];
         uint8_t *value; /* NULL: none */
         size_t size;
     } streams[STREAMS];

@@ -51,9 +51,10 @@ static inline void end(void)
 static inline void make_volume(const char *size, const char *options)
 {
     run("rm -f %s", image);
-    assert_int_equal(run("truncate -s %s %s && mkntfs -q -F -Q %s %s >%s/mkntfs 2>&1 || { cat %s/mkntfs; false; }",
-                         size, image, options, image, work, work),
-                     0);
+    assert_int_equal(
+        run("truncate -s %s %s && mkntfs -q -F -Q %s %s >%s/mkntfs 2>&1 || { cat %s/mkntfs; false; }", size,
+            image, options, image, work, work),
+        0);
 }
 
 static inline void open_volume(unsigned flags)
@@ -78,7 +79,8 @@ static inline void check_image(void)
         fail_msg("ntfs-walk complains");
     if (run("ntfsfix -n %s >%s/fix 2>&1 || { cat %s/fix; false; }", image, work, work))
         fail_msg("ntfsfix complains");
-    if (run("ntfsresize -fi --no-progress-bar %s >%s/resize 2>&1 || { cat %s/resize; false; }", image, work, work))
+    if (run("ntfsresize -fi --no-progress-bar %s >%s/resize 2>&1 || { cat %s/resize; false; }", image, work,
+            work))
         fail_msg("ntfsresize complains");
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* An NTFS volume under random operations, beside a model of what it must hold: create, write, truncate,
- * rename, unlink (of open files too), mkdir, rmdir, links, streams, times, holes, compressed files. After each
- * batch the volume is synced and must satisfy ntfs-walk, ntfsfix and ntfsresize, and every file is compared:
- * through the volume that is written, through one that is opened afresh, and through ntfs-3g's own mount.
+ * rename, unlink (of open files too), mkdir, rmdir, links, streams, times, holes, compressed files. After
+ * each batch the volume is synced and must satisfy ntfs-walk, ntfsfix and ntfsresize, and every file is
+ * compared: through the volume that is written, through one that is opened afresh, and through ntfs-3g's own
+ * mount.
  *
  *     FERRYFS_NTFS_OPS=20000    operations (2000)         FERRYFS_SEED=N    of which (1)      */
 #include <sys/xattr.h>
@@ -164,8 +165,10 @@ static int pick_file(mode_t type)
 
 static void make_name(char *name)
 {
-    static const char *const words[] = { "alpha", "Beta.txt", "gamma delta", "näme", "名前", "x", "program files",
-                                         "a.b.c.d", "driver.sys", "ntuser.dat" };
+    static const char *const words[] = {
+        "alpha", "Beta.txt",      "gamma delta", "näme",       "名前",
+        "x",     "program files", "a.b.c.d",     "driver.sys", "ntuser.dat"
+    };
     unsigned n = rnd(40);
     if (!rnd(12)) { /* a long one */
         unsigned len = 100 + rnd(156);
@@ -234,7 +237,9 @@ static void fill(uint8_t *p, size_t n)
 {
     unsigned kind = rnd(3), seed = rnd(1000);
     for (size_t i = 0; i < n; i++)
-        p[i] = kind == 0 ? 0 : kind == 1 ? (uint8_t)("all work and no play "[(i + seed) % 21]) : (uint8_t)rnd(256);
+        p[i] = kind == 0   ? 0
+               : kind == 1 ? (uint8_t)("all work and no play "[(i + seed) % 21])
+                           : (uint8_t)rnd(256);
 }
 
 static void op_write(void)
@@ -245,7 +250,9 @@ static void op_write(void)
         return;
     struct mfile *f = &files[i];
     size_t len = 1 + rnd(rnd(3) ? 3000 : sizeof buf);
-    size_t off = rnd(3) == 0 ? f->size : rnd(4) == 0 ? rnd(SIZE_MAX_OF_FILE - 200000) : rnd((unsigned)f->size + 1);
+    size_t off = rnd(3) == 0   ? f->size
+                 : rnd(4) == 0 ? rnd(SIZE_MAX_OF_FILE - 200000)
+                               : rnd((unsigned)f->size + 1);
     if (off + len > SIZE_MAX_OF_FILE)
         return;
     fill(buf, len);
@@ -276,7 +283,9 @@ static void op_times(void)
     if (n < 0)
         return;
     struct mfile *f = &files[names[n].file];
-    struct volume_attr a = { .mtime = { 1 + rnd(2000000000), 100 * (long)rnd(9999999) }, .mode = 0600, .uid = 7 };
+    struct volume_attr a = { .mtime = { 1 + rnd(2000000000), 100 * (long)rnd(9999999) },
+                             .mode = 0600,
+                             .uid = 7 };
     a.atime = a.mtime;
     assert_int_equal(volume->ops->setattr(volume, f->ino, &a, SET_MTIME | SET_ATIME | SET_MODE | SET_UID), 0);
     f->mtime = a.mtime;
@@ -336,7 +345,8 @@ static int expect_rename(int from, int to, unsigned new_dir, const char *new_nam
 {
     if (to >= 0 && names[to].file == names[from].file)
         return to != from && flags ? -EEXIST : 0;
-    if (S_ISDIR(files[names[from].file].type) && names[from].dir != new_dir && is_below(new_dir, names[from].file))
+    if (S_ISDIR(files[names[from].file].type) && names[from].dir != new_dir &&
+        is_below(new_dir, names[from].file))
         return -EINVAL;
     (void)new_name;
     if (to < 0)
@@ -368,7 +378,8 @@ static void op_rename(void)
     int to = find_name(dir, name);
     if (to >= 0 && files[names[to].file].type == S_IFREG && !rnd(3))
         handle_of(&files[names[to].file]);
-    int r = volume->ops->rename(volume, files[names[from].dir].ino, names[from].name, files[dir].ino, name, flags);
+    int r = volume->ops->rename(volume, files[names[from].dir].ino, names[from].name, files[dir].ino, name,
+                                flags);
     int expected = expect_rename(from, to, dir, name, flags);
     if (r != expected)
         fail_msg("rename %s to %s: %d, not %d", names[from].name, name, r, expected);
@@ -422,14 +433,18 @@ static void op_close(void)
 
 static void operate(void)
 {
-    static void (*const plain[])(void) = { op_write, op_write, op_write, op_write, op_truncate, op_times, op_unlink,
-                                           op_unlink, op_link, op_rename, op_rename, op_rename, op_stream, op_stream,
-                                           op_close, op_close };
+    static void (*const plain[])(void) = { op_write,  op_write,  op_write, op_write,  op_truncate, op_times,
+                                           op_unlink, op_unlink, op_link,  op_rename, op_rename,   op_rename,
+                                           op_stream, op_stream, op_close, op_close };
     unsigned which = rnd(22);
     if (which < 16)
         plain[which]();
     else
-        op_create(which < 19 ? S_IFREG : which < 21 ? S_IFDIR : rnd(2) ? S_IFLNK : rnd(2) ? S_IFIFO : S_IFCHR);
+        op_create(which < 19   ? S_IFREG
+                  : which < 21 ? S_IFDIR
+                  : rnd(2)     ? S_IFLNK
+                  : rnd(2)     ? S_IFIFO
+                               : S_IFCHR);
 }
 
 /* ---- comparing through the driver ---- */

@@ -183,6 +183,20 @@ static void make_name(char *name)
             *p = (char)(*p - 32);
 }
 
+/* The name, perhaps in another case, where that leads to the same entry. */
+static const char *misspelled(int i)
+{
+    static char name[2][300];
+    static unsigned turn;
+    char *p = name[turn++ % 2];
+    strcpy(p, names[i].name);
+    if (!rnd(3))
+        for (char *c = p; *c; c++)
+            if (*c >= 'a' && *c <= 'z' && !rnd(3))
+                *c = (char)(*c - 32);
+    return p;
+}
+
 /* ---- operations ---- */
 
 static struct volume_file *handle_of(struct mfile *f)
@@ -299,7 +313,7 @@ static void op_unlink(void)
     struct mfile *f = &files[names[n].file];
     uint64_t dir = files[names[n].dir].ino;
     if (S_ISDIR(f->type)) {
-        int r = volume->ops->rmdir(volume, dir, names[n].name);
+        int r = volume->ops->rmdir(volume, dir, misspelled(n));
         bool empty = is_empty(names[n].file);
         assert_int_equal(r, empty ? 0 : -ENOTEMPTY);
         if (empty)
@@ -309,7 +323,7 @@ static void op_unlink(void)
     if (S_ISREG(f->type) && !rnd(3))
         handle_of(f);
     assert_int_equal(volume->ops->rmdir(volume, dir, names[n].name), -ENOTDIR);
-    assert_int_equal(volume->ops->unlink(volume, dir, names[n].name), 0);
+    assert_int_equal(volume->ops->unlink(volume, dir, misspelled(n)), 0);
     drop_name(n);
 }
 
@@ -378,7 +392,7 @@ static void op_rename(void)
     int to = find_name(dir, name);
     if (to >= 0 && files[names[to].file].type == S_IFREG && !rnd(3))
         handle_of(&files[names[to].file]);
-    int r = volume->ops->rename(volume, files[names[from].dir].ino, names[from].name, files[dir].ino, name,
+    int r = volume->ops->rename(volume, files[names[from].dir].ino, misspelled(from), files[dir].ino, name,
                                 flags);
     int expected = expect_rename(from, to, dir, name, flags);
     if (r != expected)

@@ -235,6 +235,7 @@ static void take_listed(uint64_t file, struct pieces *all)
         if (!all->p[i].listed && get(all->p[i].p, 4) != AT_LIST)
             complain("file %llu: attribute 0x%llx in record %llu isn't listed", (unsigned long long)file,
                      (unsigned long long)get(all->p[i].p, 4), (unsigned long long)all->p[i].record);
+    free(a.runs);
     free(p);
 }
 

@@ -70,7 +70,15 @@ struct target {
     mode_t type;        /* S_IFMT bits, as shown */
     unsigned names;     /* without 8.3 ones */
     unsigned links;     /* with them */
+    ntfschar spelling[NTFS_MAX_NAME_LEN];
+    int len; /* of the name as it is stored, which may differ in case from the one that was asked for */
 };
+
+/* The stored name; valid as long as `t`. */
+static struct ntfs_name stored_name(struct target *t)
+{
+    return (struct ntfs_name){ t->spelling, t->len };
+}
 
 static int count_names(void *ctx, const FILE_NAME_ATTR *name)
 {
@@ -117,12 +125,45 @@ static int find_in(struct ntfs *v, uint64_t dir, const struct ntfs_name *name, b
     return r;
 }
 
+struct spelling {
+    const struct ntfs *ntfs;
+    const struct ntfs_name *name;
+    struct target *target;
+};
+
+/* The name of this directory that is meant: the same, else the same without case. */
+static int spell(void *ctx, const FILE_NAME_ATTR *fn)
+{
+    struct spelling *s = ctx;
+    size_t len = fn->file_name_length;
+    ntfschar stored[NTFS_MAX_NAME_LEN];
+    if (MREF_LE(fn->parent_directory) != s->target->dir || len != (size_t)s->name->len)
+        return 0;
+    memcpy(stored, (const uint8_t *)fn + sizeof *fn, len * sizeof *stored);
+    bool exact = !memcmp(stored, s->name->ucs, len * sizeof *stored);
+    if (!exact && !ntfs_names_are_equal(stored, len, s->name->ucs, len, IGNORE_CASE, s->ntfs->lib->upcase,
+                                        s->ntfs->lib->upcase_len))
+        return 0;
+    memcpy(s->target->spelling, stored, len * sizeof *stored);
+    s->target->len = (int)len;
+    return exact;
+}
+
 /* -ENOENT with t->dir set: the directory has no such name. */
 static int find_target(struct ntfs *v, uint64_t dir, const struct ntfs_name *name, struct target *t)
 {
     *t = (struct target){ 0 };
     int r = find_in(v, dir, name, false, &t->dir, &t->mref);
-    return r < 0 ? r : look_at(v, t);
+    if (!r)
+        r = look_at(v, t);
+    ntfs_inode *ni;
+    if (!r)
+        r = ntfs_get_inode(v, t->mref, &ni);
+    if (r < 0)
+        return r;
+    struct spelling s = { v, name, t };
+    r = ntfs_each_name(ni, spell, &s);
+    return ntfs_put_inode(ni, r < 0 ? r : t->len ? 0 : -EIO);
 }
 
 /* ---- the two steps ---- */
@@ -391,9 +432,10 @@ static int unlink_locked(struct ntfs *v, uint64_t dir, const struct ntfs_name *n
         r = is_dir ? -ENOTDIR : -EISDIR;
     if (r < 0)
         return r;
+    struct ntfs_name stored = stored_name(&t);
     if (t.names > 1 || !ntfs_is_open(v, t.mref))
-        return remove_name(v, t.mref, t.dir, name);
-    r = hide(v, &t, name);
+        return remove_name(v, t.mref, t.dir, &stored);
+    r = hide(v, &t, &stored);
     if (!r)
         ntfs_set_gone(v, t.mref);
     return r;
@@ -449,9 +491,9 @@ static int lies_below(struct ntfs *v, uint64_t mft, uint64_t above)
 
 /* The name is the file's already, spelled otherwise, or its 8.3 name: by way of a third one, as the library
  * can't have two that are the same. */
-static int respell(struct ntfs *v, const struct target *from, const struct ntfs_name *name,
-                   const struct ntfs_name *new_name)
+static int respell(struct ntfs *v, struct target *from, const struct ntfs_name *new_name)
 {
+    struct ntfs_name name = stored_name(from);
     char text[GONE_NAME_MAX];
     struct ntfs_name hidden;
     gone_name(from->mref, text);
@@ -460,11 +502,11 @@ static int respell(struct ntfs *v, const struct target *from, const struct ntfs_
         return r;
     r = add_name(v, from->mref, FILE_root, &hidden);
     if (!r)
-        r = remove_name(v, from->mref, from->dir, name);
+        r = remove_name(v, from->mref, from->dir, &name);
     if (!r) {
         r = add_name(v, from->mref, from->dir, new_name);
         if (r < 0)
-            add_name(v, from->mref, from->dir, name);
+            add_name(v, from->mref, from->dir, &name);
     }
     remove_name(v, from->mref, FILE_root, &hidden);
     ntfs_name_done(&hidden);
@@ -472,29 +514,29 @@ static int respell(struct ntfs *v, const struct target *from, const struct ntfs_
 }
 
 /* Moves `from` to a name that is free. */
-static int move(struct ntfs *v, const struct target *from, const struct ntfs_name *name, uint64_t new_dir,
-                const struct ntfs_name *new_name)
+static int move(struct ntfs *v, struct target *from, uint64_t new_dir, const struct ntfs_name *new_name)
 {
+    struct ntfs_name name = stored_name(from);
     int r = add_name(v, from->mref, new_dir, new_name);
     if (r < 0)
         return r;
-    r = remove_name(v, from->mref, from->dir, name);
+    r = remove_name(v, from->mref, from->dir, &name);
     if (r < 0)
         remove_name(v, from->mref, new_dir, new_name);
     return r;
 }
 
 /* Moves `from` to where `to` is. `to` is put aside first, and put back when that fails. */
-static int replace(struct ntfs *v, const struct target *from, const struct ntfs_name *name,
-                   const struct target *to, const struct ntfs_name *new_name)
+static int replace(struct ntfs *v, struct target *from, struct target *to, const struct ntfs_name *new_name)
 {
+    struct ntfs_name old = stored_name(to);
     bool last = to->names == 1;
-    int r = last ? hide(v, to, new_name) : remove_name(v, to->mref, to->dir, new_name);
+    int r = last ? hide(v, to, &old) : remove_name(v, to->mref, to->dir, &old);
     if (r < 0)
         return r;
-    r = move(v, from, name, to->dir, new_name);
+    r = move(v, from, to->dir, new_name);
     if (r < 0) {
-        if (!add_name(v, to->mref, to->dir, new_name) && last)
+        if (!add_name(v, to->mref, to->dir, &old) && last)
             ntfs_delete_gone(v, to->mref);
         return r;
     }
@@ -529,19 +571,22 @@ static bool same_spelling(const struct ntfs_name *a, const struct ntfs_name *b)
 }
 
 /* Both names lead to one file: the same entry, or two links. */
-static int rename_same(struct ntfs *v, uint64_t dir, const struct ntfs_name *name, const struct target *from,
-                       const struct target *to, const struct ntfs_name *new_name, unsigned flags)
+static int rename_same(struct ntfs *v, uint64_t dir, struct target *from, const struct target *to,
+                       const struct ntfs_name *new_name, unsigned flags)
 {
+    struct ntfs_name stored = stored_name(from);
+    const struct ntfs_name *name = &stored;
     uint64_t mft, mref;
     if (from->dir != to->dir || from->names > 1) {
         /* Another link stays what it is, unless it is this one in another spelling. */
-        bool other = from->dir != to->dir || !find_in(v, dir, new_name, true, &mft, &mref) ||
+        bool other = from->dir != to->dir ||
+                     (!find_in(v, dir, new_name, true, &mft, &mref) && !same_spelling(name, new_name)) ||
                      !ntfs_names_are_equal(name->ucs, (size_t)name->len, new_name->ucs, (size_t)new_name->len,
                                            IGNORE_CASE, v->lib->upcase, v->lib->upcase_len);
         if (other)
             return flags & RENAME_NOREPLACE ? -EEXIST : 0;
     }
-    return same_spelling(name, new_name) ? 0 : respell(v, from, name, new_name);
+    return same_spelling(name, new_name) ? 0 : respell(v, from, new_name);
 }
 
 static int rename_locked(struct ntfs *v, uint64_t dir, const struct ntfs_name *name, uint64_t new_dir,
@@ -559,16 +604,16 @@ static int rename_locked(struct ntfs *v, uint64_t dir, const struct ntfs_name *n
     if (!to.dir || (r < 0 && r != -ENOENT))
         return r;
     if (!r && to.mref == from.mref)
-        return rename_same(v, dir, name, &from, &to, new_name, flags);
+        return rename_same(v, dir, &from, &to, new_name, flags);
     if (S_ISDIR(from.type) && from.dir != to.dir) {
         int below = lies_below(v, to.dir, MREF(from.mref));
         if (below)
             return below < 0 ? below : -EINVAL;
     }
     if (r == -ENOENT)
-        return move(v, &from, name, to.dir, new_name);
+        return move(v, &from, to.dir, new_name);
     r = check_replace(v, &from, &to, flags);
-    return r < 0 ? r : replace(v, &from, name, &to, new_name);
+    return r < 0 ? r : replace(v, &from, &to, new_name);
 }
 
 int ntfs_rename(struct volume *volume, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,

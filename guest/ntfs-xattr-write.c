@@ -156,7 +156,7 @@ static int change_system(struct ntfs *v, ntfs_inode *ni, const char *name, const
     int r = which == XATTR_UNMAPPED ? (value ? -EOPNOTSUPP : -ENODATA) : 0;
     if (r < 0)
         return ntfs_put_inode(ni, r);
-    errno = EIO;
+    errno = value ? EIO : EPERM; /* what may never be removed is refused without setting it */
     r = answer_of(value ? ntfs_xattr_system_setxattr(&security, which, ni, NULL, value, size, flags)
                         : ntfs_xattr_system_removexattr(&security, which, ni, NULL));
     release_times(ni);

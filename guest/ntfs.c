@@ -72,7 +72,8 @@ uint64_t ntfs_ino_of(const ntfs_inode *ni)
 
 int ntfs_get_inode(struct ntfs *v, uint64_t ino, ntfs_inode **ret)
 {
-    if (ino != VOLUME_ROOT && MREF(ino) < FILE_first_user)
+    uint64_t records = (uint64_t)v->lib->mft_na->data_size >> v->lib->mft_record_size_bits;
+    if (ino != VOLUME_ROOT && (MREF(ino) < FILE_first_user || MREF(ino) >= records))
         return -ENOENT;
     ntfs_inode *ni;
     int r = ntfs_get_record(v, ino == VOLUME_ROOT ? (uint64_t)FILE_root : MREF(ino), &ni);
@@ -103,10 +104,13 @@ int ntfs_each_name(ntfs_inode *ni, int (*fn)(void *ctx, const FILE_NAME_ATTR *na
     while (!r && !ntfs_attr_lookup(AT_FILE_NAME, AT_UNNAMED, 0, CASE_SENSITIVE, 0, NULL, 0, search)) {
         const ATTR_RECORD *a = search->attr;
         size_t at = le16_to_cpu(a->value_offset), len = le32_to_cpu(a->value_length);
-        if (a->non_resident || len < sizeof(FILE_NAME_ATTR) || !range_inside(at, len, le32_to_cpu(a->length)))
+        const FILE_NAME_ATTR *name = (const void *)((const uint8_t *)a + at);
+        if (a->non_resident || len < sizeof(FILE_NAME_ATTR) ||
+            !range_inside(at, len, le32_to_cpu(a->length)) ||
+            !range_inside(sizeof *name, name->file_name_length * sizeof(ntfschar), len))
             r = -EIO;
         else
-            r = fn(ctx, (const FILE_NAME_ATTR *)(const void *)((const uint8_t *)a + at));
+            r = fn(ctx, name);
     }
     if (!r && errno != ENOENT)
         r = ntfs_failed();

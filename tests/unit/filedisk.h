@@ -16,7 +16,7 @@ struct filedisk {
     int fd;
     long fail_after; /* so many writes more succeed; negative: all do */
     int fail_with;   /* -errno of those that don't */
-    long writes;
+    long writes, failed;
     uint64_t discarded; /* bytes */
 };
 
@@ -41,8 +41,10 @@ static inline int filedisk_map(struct disk *d, uint64_t off, uint64_t len, struc
 static inline int filedisk_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
 {
     struct filedisk *f = filedisk_of(d);
-    if (!f->fail_after)
+    if (!f->fail_after) {
+        f->failed++;
         return f->fail_with;
+    }
     if (f->fail_after > 0)
         f->fail_after--;
     f->writes++;

@@ -113,8 +113,8 @@ static size_t put_name(struct hive_name name, enum dots dots, char *out, size_t 
     for (size_t i = 0; i < name.n;) {
         char c[2 * UNIT_MAX + 1];
         bool escape = dots == DOTS_ALL || (dots == DOTS_FIRST && i == 0) || i == last;
-        size_t len = escape && name.units[i] == '.' ? put_hex(c, "%", name.units[i++], 2)
-                                                    : put_char(name, &i, c);
+        size_t len =
+            escape && name.units[i] == '.' ? put_hex(c, "%", name.units[i++], 2) : put_char(name, &i, c);
         *ret_whole = len <= room - n;
         if (!*ret_whole)
             return n;
@@ -210,8 +210,7 @@ static size_t parse_escape(const char *s, size_t n, uint16_t *ret)
         *ret = (uint16_t)v;
         return 6;
     }
-    if (n >= 3 && parse_hex(s + 1, 2, &v) &&
-        (v == '/' || v == '%' || v == 0 || v == '.' || v == '@')) {
+    if (n >= 3 && parse_hex(s + 1, 2, &v) && (v == '/' || v == '%' || v == 0 || v == '.' || v == '@')) {
         *ret = (uint16_t)v;
         return 3;
     }

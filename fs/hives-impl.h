@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_HIVES_IMPL_H
+#define FERRYFS_HIVES_IMPL_H
+/* What hives.c, hives-scan.c and hives-alone.c share. */
+#include "ferry.h"
+#include "hives.h"
+
+enum { HIVES_MAX = 1024 };
+
+struct hives {
+    pthread_mutex_t lock; /* held while hives are looked for; taken before any hive's */
+    bool machine_scanned, users_scanned;
+    struct reg_hive *list[HIVES_MAX]; /* owned; grows only */
+    _Atomic size_t n;
+    bool alone;
+};
+
+/* Adds a hive. NULL: no memory, or there are too many. */
+struct reg_hive *hives_add(struct hives *hs, enum hive_place where, const char *name, const char *path);
+/* Fill the list (hives-scan.c); hs->lock is held. */
+void hives_scan_machine(struct ferry *f, struct hives *hs);
+void hives_scan_users(struct ferry *f, struct hives *hs);
+/* The files of a guest's hive with its logs (hives-scan.c). */
+int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault);
+/* Of the hive that is the source (hives-alone.c). */
+int hives_alone_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault);
+int hives_alone_commit(struct ferry *f, struct reg_hive *h);
+bool hives_is_hive(const char *path);
+#endif

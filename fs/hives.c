@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hives-impl.h"
+
+#include "registry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <syslog.h>
+#include <time.h>
+
+enum { FILETIME_UNIX = 11644473600, TICKS = 10000000 };
+
+uint64_t hives_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return ((uint64_t)now.tv_sec + FILETIME_UNIX) * TICKS + (uint64_t)now.tv_nsec / 100;
+}
+
+/* ---- the list ---- */
+
+struct reg_hive *hives_add(struct hives *hs, enum hive_place where, const char *name, const char *path)
+{
+    size_t n = hs->n;
+    struct reg_hive *h = n < HIVES_MAX && strlen(name) < sizeof h->name ? calloc(1, sizeof *h) : NULL;
+    if (!h)
+        return NULL;
+    h->path = strdup(path);
+    if (!h->path) {
+        free(h);
+        return NULL;
+    }
+    strcpy(h->name, name);
+    h->where = where;
+    h->index = n;
+    pthread_rwlock_init(&h->lock, NULL);
+    hs->list[n] = h;
+    hs->n = n + 1;
+    return h;
+}
+
+static const struct guest_system *windows(struct ferry *f)
+{
+    struct guest *g = ferry_guest(f);
+    const struct guest_system *s = g && f->options->os < g->n_systems ? &g->systems[f->options->os] : NULL;
+    return s && s->kind == GUEST_WINDOWS ? s : NULL;
+}
+
+bool hives_alone(const struct ferry *f)
+{
+    return f->hives->alone;
+}
+
+static void scan(struct ferry *f, enum hive_place where)
+{
+    struct hives *hs = f->hives;
+    if (hs->alone || !windows(f))
+        return;
+    pthread_mutex_lock(&hs->lock);
+    if (!hs->machine_scanned)
+        hives_scan_machine(f, hs);
+    hs->machine_scanned = true;
+    if (where == HIVE_USERS && !hs->users_scanned) {
+        hives_scan_users(f, hs);
+        hs->users_scanned = true;
+    }
+    pthread_mutex_unlock(&hs->lock);
+}
+
+bool hives_present(struct ferry *f)
+{
+    return f->hives->alone || hives_nth(f, HIVE_MACHINE, 0);
+}
+
+struct reg_hive *hives_at(struct ferry *f, size_t index)
+{
+    return index < f->hives->n ? f->hives->list[index] : NULL;
+}
+
+struct reg_hive *hives_nth(struct ferry *f, enum hive_place where, size_t i)
+{
+    scan(f, where);
+    for (size_t k = 0; k < f->hives->n; k++)
+        if (f->hives->list[k]->where == where && !i--)
+            return f->hives->list[k];
+    return NULL;
+}
+
+struct reg_hive *hives_find(struct ferry *f, enum hive_place where, const char *name)
+{
+    scan(f, where);
+    for (size_t k = 0; k < f->hives->n; k++)
+        if (f->hives->list[k]->where == where && !strcasecmp(f->hives->list[k]->name, name))
+            return f->hives->list[k];
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+static size_t cache_bytes(const struct ferry *f)
+{
+    return ((size_t)f->options->cache_mib << 20) / 4;
+}
+
+static void open_locked(struct ferry *f, struct reg_hive *h)
+{
+    struct hive_files files = { 0 };
+    struct fault fault = { 0 };
+    struct hive_state state;
+    unsigned flags = ferry_writable(f) ? HIVE_WRITABLE : 0;
+    if (f->options->accept_dirty_hive)
+        flags |= HIVE_ACCEPT_DIRTY;
+    h->tried = true;
+    h->epoch++;
+    h->err = f->hives->alone ? hives_alone_files(f, h, &files, &fault) : hives_guest_files(f, h, &files, &fault);
+    if (!h->err)
+        h->err = hive_open(&files, flags, cache_bytes(f), &h->hive, &fault);
+    if (h->err < 0) {
+        h->hive = NULL;
+        fault_in(&fault, h->err, h->path, "the hive can't be opened: %s", strerror(-h->err));
+        fault_reason(&fault, h->why, sizeof h->why);
+        syslog(LOG_WARNING, "%s: %s", h->path, h->why);
+        return;
+    }
+    hive_state(h->hive, &state);
+    memcpy(h->why, state.why, sizeof h->why);
+    h->writable = state.writable && ferry_writable(f);
+}
+
+/* A hive that can't be opened is damaged, whatever it isn't: its file has its name. */
+static int open_error(const struct reg_hive *h)
+{
+    return h->err == -EMEDIUMTYPE || h->err == -ENOENT ? -EUCLEAN : h->err;
+}
+
+int hives_read(struct ferry *f, struct reg_hive *h)
+{
+    pthread_rwlock_rdlock(&h->lock);
+    while (!h->tried) {
+        pthread_rwlock_unlock(&h->lock);
+        pthread_rwlock_wrlock(&h->lock);
+        if (!h->tried)
+            open_locked(f, h);
+        pthread_rwlock_unlock(&h->lock);
+        pthread_rwlock_rdlock(&h->lock);
+    }
+    if (h->hive)
+        return 0;
+    int r = open_error(h);
+    pthread_rwlock_unlock(&h->lock);
+    return r;
+}
+
+int hives_write(struct ferry *f, struct reg_hive *h)
+{
+    pthread_rwlock_wrlock(&h->lock);
+    if (!h->tried)
+        open_locked(f, h);
+    int r = !h->hive ? open_error(h) : h->writable ? 0 : -EROFS;
+    if (r < 0) {
+        pthread_rwlock_unlock(&h->lock);
+        return r;
+    }
+    registry_merge_settled(h);
+    h->edits++; /* at most one too many: a commit that finds nothing changed is cheap */
+    return 0;
+}
+
+void hives_done(struct reg_hive *h)
+{
+    pthread_rwlock_unlock(&h->lock);
+}
+
+/* ---- keys that are gone ---- */
+
+uint32_t hives_generation(const struct reg_hive *h, uint32_t key)
+{
+    for (size_t i = 0; i < h->n_reused; i++)
+        if (h->reused[i].cell == key)
+            return h->reused[i].generation;
+    return 0;
+}
+
+void hives_key_gone(struct reg_hive *h, uint32_t key)
+{
+    for (size_t i = 0; i < h->n_reused; i++)
+        if (h->reused[i].cell == key) {
+            h->reused[i].generation++;
+            return;
+        }
+    if ((h->n_reused & (h->n_reused - 1)) == 0) { /* a power of two is full */
+        struct reused_cell *all =
+            realloc(h->reused, (h->n_reused ? 2 * h->n_reused : 1) * sizeof *h->reused);
+        if (!all)
+            return; /* an old directory handle might then show another key: no harm to the hive */
+        h->reused = all;
+    }
+    h->reused[h->n_reused++] = (struct reused_cell){ key, 1 };
+}
+
+/* ---- committing ---- */
+
+static void close_locked(struct reg_hive *h)
+{
+    registry_files_drop(h);
+    hive_close(h->hive);
+    h->hive = NULL;
+    h->tried = false;
+}
+
+static int commit_hive(struct ferry *f, struct reg_hive *h)
+{
+    struct fault fault = { 0 };
+    if (!h->hive || !h->writable || (!f->hives->alone && !hive_is_dirty(h->hive)) || h->edits == h->committed)
+        return 0;
+    registry_merge_settled(h);
+    int r = f->hives->alone ? hives_alone_commit(f, h) : hive_commit(h->hive, hives_now(), &fault);
+    if (r < 0) {
+        char line[1024];
+        fault_in(&fault, r, h->path, "%s", strerror(-r));
+        fault_format(&fault, line, sizeof line);
+        syslog(LOG_ERR, "a hive can't be written: %s", line);
+    } else {
+        h->committed = h->edits;
+    }
+    return r;
+}
+
+int hives_commit(struct ferry *f)
+{
+    int r = 0;
+    for (size_t i = 0; i < f->hives->n; i++) {
+        struct reg_hive *h = f->hives->list[i];
+        pthread_rwlock_wrlock(&h->lock);
+        int one = commit_hive(f, h);
+        pthread_rwlock_unlock(&h->lock);
+        r = r < 0 ? r : one;
+    }
+    return r;
+}
+
+int hives_guest_write(struct ferry *f, size_t volume, uint64_t ino)
+{
+    int r = 0;
+    for (size_t i = 0; i < f->hives->n && !f->hives->alone; i++) {
+        struct reg_hive *h = f->hives->list[i];
+        if (h->volume != volume || h->ino != ino)
+            continue;
+        pthread_rwlock_wrlock(&h->lock);
+        if (h->hive && hive_is_dirty(h->hive) && h->edits != h->committed)
+            r = -EBUSY;
+        else
+            close_locked(h);
+        pthread_rwlock_unlock(&h->lock);
+    }
+    return r;
+}
+
+/* ---- the whole ---- */
+
+int hives_open(struct ferry *f, struct fault *fault)
+{
+    const struct options *o = f->options;
+    struct hives *hs = f->hives = calloc(1, sizeof *hs);
+    if (!hs)
+        return fault_in(fault, -ENOMEM, "", "out of memory");
+    pthread_mutex_init(&hs->lock, NULL);
+    if (o->n_sources != 1 || o->format || !hives_is_hive(o->sources[0]))
+        return 0;
+    const char *slash = strrchr(o->sources[0], '/');
+    hs->alone = true;
+    if (!hives_add(hs, HIVE_ALONE, slash ? slash + 1 : o->sources[0], o->sources[0]))
+        return fault_in(fault, -ENOMEM, "", "out of memory");
+    /* what can't be read at all is told before the mount */
+    struct reg_hive *h = hs->list[0];
+    struct hive_files files = { 0 };
+    int r = hives_alone_files(f, h, &files, fault);
+    if (!r)
+        hive_files_close(&files);
+    return r;
+}
+
+void hives_close(struct ferry *f)
+{
+    struct hives *hs = f->hives;
+    if (!hs)
+        return;
+    for (size_t i = 0; i < hs->n; i++) {
+        struct reg_hive *h = hs->list[i];
+        registry_files_drop(h);
+        if (h->hive)
+            hive_close(h->hive);
+        pthread_rwlock_destroy(&h->lock);
+        free(h->reused);
+        free(h->path);
+        free(h);
+    }
+    pthread_mutex_destroy(&hs->lock);
+    free(hs);
+    f->hives = NULL;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_HIVES_H
+#define FERRYFS_HIVES_H
+/* The guest's registry hives: where each lies and under which name Windows has it, opened when it is first
+ * asked for. Or the one hive that is the mount's source.
+ *
+ * Locks: each hive has a reader-writer lock, taken by hives_read() and hives_write(), which also protects
+ * what the trees keep of it (`files`, `merge`). Who holds one takes no second one, but a merge of a .reg
+ * file, of which there is one at a time. */
+#include "../registry/hive.h"
+#include "tree.h"
+
+#include <pthread.h>
+
+enum hive_place { HIVE_MACHINE, HIVE_USERS, HIVE_ALONE };
+
+struct reg_file;
+struct reg_merger;
+
+/* A cell that was a key's, and has been given to another: by its generation they are told apart. */
+struct reused_cell {
+    uint32_t cell, generation;
+};
+
+struct reg_hive {
+    /* never change */
+    char name[256]; /* "SYSTEM", ".DEFAULT", "S-1-5-..." */
+    enum hive_place where;
+    size_t index;
+    char *path;          /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
+    size_t volume;       /* of the guest's hive: index of its volume */
+    uint64_t ino;        /* and its file there */
+    pthread_rwlock_t lock;
+    /* protected by lock */
+    bool tried;
+    int err;           /* it can't be opened */
+    struct hive *hive; /* NULL: not opened (yet) */
+    char why[256];     /* what hive_state or the failed open says */
+    bool writable;
+    unsigned epoch;    /* counts how often it was opened: ids of keys are good for one */
+    uint64_t edits, committed;
+    struct reused_cell *reused; /* owned */
+    size_t n_reused;
+    struct reg_file *files;     /* open for writing, and scratch; the trees' */
+    struct reg_merger *merge;   /* whose savepoint the hive has */
+    uint64_t next_file;
+};
+
+struct hives;
+
+/* Is there a registry at all? Scans the guest. */
+bool hives_present(struct ferry *f);
+/* Is the one source of the mount a hive? */
+bool hives_alone(const struct ferry *f);
+/* The hives of a place, in the order found: the i-th, or NULL. The first call for HIVE_USERS opens SOFTWARE.
+ */
+struct reg_hive *hives_nth(struct ferry *f, enum hive_place where, size_t i);
+/* By name, without case; NULL. */
+struct reg_hive *hives_find(struct ferry *f, enum hive_place where, const char *name);
+struct reg_hive *hives_at(struct ferry *f, size_t index);
+
+/* Opens the hive if need be and locks it: 0, or why it can't be, and it isn't locked. */
+int hives_read(struct ferry *f, struct reg_hive *h);
+/* The same for an edit; -EROFS if it can't be written. A merge that could still be taken back can't any more.
+ */
+int hives_write(struct ferry *f, struct reg_hive *h);
+void hives_done(struct reg_hive *h);
+
+/* A key of the hive is deleted: its cell may come to be another's. Locked for writing. */
+void hives_key_gone(struct reg_hive *h, uint32_t key);
+uint32_t hives_generation(const struct reg_hive *h, uint32_t key);
+/* Now, as a FILETIME. */
+uint64_t hives_now(void);
+
+/* Writes the edits of all hives into their files. No other request is under way. */
+int hives_commit(struct ferry *f);
+/* A file of the guest is about to be written: -EBUSY if it is a hive that has edits; else it is read anew. */
+int hives_guest_write(struct ferry *f, size_t volume, uint64_t ino);
+
+/* What ferry_open and ferry_close call. Is the source a hive? */
+int hives_open(struct ferry *f, struct fault *fault);
+void hives_close(struct ferry *f);
+#endif

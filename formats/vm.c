@@ -305,6 +305,19 @@ int vm_open(const struct vm_options *o, const struct image_env *env, struct vm *
     return 0;
 }
 
+int vm_none(const char *source, const char *kind, struct vm **ret, struct fault *fault)
+{
+    _cleanup_(vm_closep) struct vm *vm = calloc(1, sizeof *vm);
+    if (vm) {
+        vm->name = strdup(vm_base_name(source));
+        vm->kind = strdup(kind);
+    }
+    if (!vm || !vm->name || !vm->kind)
+        return fault_in(fault, -ENOMEM, source, "out of memory");
+    *ret = TAKE_PTR(vm);
+    return 0;
+}
+
 static void close_sources(struct vm_source *s)
 {
     while (s) {

@@ -81,6 +81,8 @@ struct vm_options {
 /* Opens everything. A VM of several disks opens without a bad one (its vm_disk has `why`). Fails when nothing
  * is left, or a reference leaves the trusted directories (-EPERM). */
 int vm_open(const struct vm_options *o, const struct image_env *env, struct vm **ret, struct fault *fault);
+/* One without disks, for a source that is none of a machine's: `kind` says what it is. */
+int vm_none(const char *source, const char *kind, struct vm **ret, struct fault *fault);
 /* Nothing uses the disks any more. */
 void vm_close(struct vm *vm);
 DEFINE_CLEANUP(struct vm *, vm_close)

@@ -4,6 +4,7 @@
  */
 #include "ferry.h"
 #include "gate.h"
+#include "hives.h"
 
 #include "../formats/cleanup.h"
 
@@ -91,7 +92,9 @@ static int commit_locked(struct ferry *f)
     uint64_t edits = f->edits;
     if (edits == f->committed)
         return 0;
-    int r = sync_volumes(f->guest);
+    int r = hives_commit(f);
+    if (!r)
+        r = sync_volumes(f->guest);
     if (!r && (r = overlay_commit(f->overlay, &fault)) < 0) {
         char line[2048];
         fault_in(&fault, r, "overlay", "%s", strerror(-r));

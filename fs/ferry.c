@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ferry.h"
 #include "gate.h"
+#include "hives.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,7 +45,11 @@ int ferry_open(const struct options *o, const char *mountpoint, struct ferry **r
     f->digesters = digesters_new(threads);
     f->cache = f->pool ? cache_new((size_t)o->cache_mib << 20, f->pool) : NULL;
     int r = f->cache && f->digesters ? 0 : fault_in(fault, -ENOMEM, "", "out of memory");
-    if (!r) {
+    if (!r)
+        r = hives_open(f, fault);
+    if (!r && hives_alone(f)) {
+        r = vm_none(o->sources[0], "hive", &f->vm, fault);
+    } else if (!r) {
         struct vm_options vo = {
             .sources = o->sources,
             .n_sources = o->n_sources,
@@ -80,6 +85,7 @@ void ferry_close(struct ferry *f)
     digesters_free(f->digesters);
     pool_free(f->pool); /* before all that its jobs use */
     node_table_free(f->nodes);
+    hives_close(f);
     guest_free(f->guest);
     ferry_states_close(f);
     if (f->overlay)

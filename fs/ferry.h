@@ -66,6 +66,7 @@ struct ferry {
     pthread_mutex_t guest_lock; /* held while the guest is scanned */
     bool guest_scanned;
     struct guest *guest; /* NULL: nothing was found, or no memory */
+    struct hives *hives; /* hives.h */
 
     pthread_mutex_t info_lock; /* held while info.json is made */
     struct shared_text *info;

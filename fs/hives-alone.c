@@ -20,7 +20,8 @@ bool hives_is_hive(const char *path)
     struct stat st;
     uint8_t head[36];
     struct bad bad = { 0 };
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || pread(fd, head, sizeof head, 0) != sizeof head)
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+        pread(fd, head, sizeof head, 0) != sizeof head)
         return false;
     struct bytes b = bytes_of(head, sizeof head, 0, &bad);
     return bytes_match(b, 0, "regf", 4) && le32(b, 28) == 0;

@@ -165,7 +165,7 @@ static bool add_at(struct ferry *f, struct hives *hs, enum hive_place where, con
 struct config {
     struct ferry *ferry;
     struct hives *hives;
-    char dir[PATH_SIZE];
+    char dir[256];
     char names[64][64];
     size_t n;
 };
@@ -333,8 +333,8 @@ static void add_profile(struct ferry *f, struct hives *hs, const char *sid, cons
 struct profiles {
     const struct hive *hive;
     struct profile {
-        char sid[192], path[PATH_SIZE];
-    } *list; /* owned */
+        char sid[192], path[PATH_SIZE / 2];
+    } * list; /* owned */
     size_t n;
 };
 
@@ -353,8 +353,7 @@ static int profile_key(void *ctx, uint32_t index, uint32_t key)
     p->list = list;
     struct profile *one = &list[p->n];
     text_from_utf16(units, n, one->sid, sizeof one->sid);
-    if (is_sid(one->sid) &&
-        text_value(p->hive, key, "ProfileImagePath", one->path, sizeof one->path))
+    if (is_sid(one->sid) && text_value(p->hive, key, "ProfileImagePath", one->path, sizeof one->path))
         p->n++;
     return 0;
 }

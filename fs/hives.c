@@ -114,7 +114,8 @@ static void open_locked(struct ferry *f, struct reg_hive *h)
         flags |= HIVE_ACCEPT_DIRTY;
     h->tried = true;
     h->epoch++;
-    h->err = f->hives->alone ? hives_alone_files(f, h, &files, &fault) : hives_guest_files(f, h, &files, &fault);
+    h->err =
+        f->hives->alone ? hives_alone_files(f, h, &files, &fault) : hives_guest_files(f, h, &files, &fault);
     if (!h->err)
         h->err = hive_open(&files, flags, cache_bytes(f), &h->hive, &fault);
     if (h->err < 0) {
@@ -191,8 +192,7 @@ void hives_key_gone(struct reg_hive *h, uint32_t key)
             return;
         }
     if ((h->n_reused & (h->n_reused - 1)) == 0) { /* a power of two is full */
-        struct reused_cell *all =
-            realloc(h->reused, (h->n_reused ? 2 * h->n_reused : 1) * sizeof *h->reused);
+        struct reused_cell *all = realloc(h->reused, (h->n_reused ? 2 * h->n_reused : 1) * sizeof *h->reused);
         if (!all)
             return; /* an old directory handle might then show another key: no harm to the hive */
         h->reused = all;

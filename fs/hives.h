@@ -27,9 +27,9 @@ struct reg_hive {
     char name[256]; /* "SYSTEM", ".DEFAULT", "S-1-5-..." */
     enum hive_place where;
     size_t index;
-    char *path;          /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
-    size_t volume;       /* of the guest's hive: index of its volume */
-    uint64_t ino;        /* and its file there */
+    char *path;    /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
+    size_t volume; /* of the guest's hive: index of its volume */
+    uint64_t ino;  /* and its file there */
     pthread_rwlock_t lock;
     /* protected by lock */
     bool tried;
@@ -37,12 +37,12 @@ struct reg_hive {
     struct hive *hive; /* NULL: not opened (yet) */
     char why[256];     /* what hive_state or the failed open says */
     bool writable;
-    unsigned epoch;    /* counts how often it was opened: ids of keys are good for one */
+    unsigned epoch; /* counts how often it was opened: ids of keys are good for one */
     uint64_t edits, committed;
     struct reused_cell *reused; /* owned */
     size_t n_reused;
-    struct reg_file *files;     /* open for writing, and scratch; the trees' */
-    struct reg_merger *merge;   /* whose savepoint the hive has */
+    struct reg_file *files;   /* open for writing, and scratch; the trees' */
+    struct reg_merger *merge; /* whose savepoint the hive has */
     uint64_t next_file;
 };
 

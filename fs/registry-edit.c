@@ -129,7 +129,7 @@ static size_t count_scratch(const struct reg_hive *h)
 
 static int new_scratch(const struct reg_at *at, const char *name, struct reg_file **ret)
 {
-    if (strlen(name) >= sizeof (*ret)->name)
+    if (strlen(name) >= sizeof(*ret)->name)
         return -ENAMETOOLONG;
     if (count_scratch(at->h) >= SCRATCH_FILES)
         return -ENOSPC;
@@ -300,7 +300,9 @@ int registry_rmdir(struct ferry *f, const struct node *dir, const char *name)
         return r;
     r = find(&at, name, &t);
     if (!r)
-        r = t.kind == NOTHING ? -ENOENT : t.kind == A_KEY && !t.is_link ? delete_empty(&at, t.cell) : -ENOTDIR;
+        r = t.kind == NOTHING               ? -ENOENT
+            : t.kind == A_KEY && !t.is_link ? delete_empty(&at, t.cell)
+                                            : -ENOTDIR;
     thing_done(&t);
     hives_done(at.h);
     return r;
@@ -329,8 +331,16 @@ static int move_key(struct move *m)
         r = reg_parse_key(m->new_name, &p);
     if (r < 0)
         return r;
+    uint32_t cell = m->what.cell;
     r = p.cut ? -EINVAL
-              : hive_move_key(m->from.h->hive, m->what.cell, m->to.key, reg_parsed_name(&p), hives_now());
+              : hive_move_key(m->from.h->hive, cell, m->to.key, reg_parsed_name(&p), hives_now(), &cell);
+    if (!r && cell != m->what.cell) { /* its name needed more room */
+        hives_key_gone(m->from.h, m->what.cell);
+        for (struct reg_file *file = m->from.h->files; file; file = file->next) {
+            file->key = file->key == m->what.cell ? cell : file->key;
+            file->from_key = file->from_key == m->what.cell ? cell : file->from_key;
+        }
+    }
     reg_parsed_done(&p);
     return r;
 }
@@ -367,7 +377,8 @@ static int value_to_scratch(struct move *m)
     return 0;
 }
 
-/* The bytes that the value has under its new name: with .raw on either side those of before, else of its text.
+/* The bytes that the value has under its new name: with .raw on either side those of before, else of its
+ * text.
  */
 static int moved_bytes(struct move *m, uint8_t **ret, size_t *ret_n)
 {

@@ -24,7 +24,8 @@ enum { TOP = 1, TOP_MACHINE, TOP_USERS, TEXT_MAX = 1 << 30 };
 static pthread_mutex_t merge_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* What .reg.error says. */
-static pthread_mutex_t error_lock = PTHREAD_MUTEX_INITIALIZER; /* protects the text; nothing is taken under it */
+static pthread_mutex_t error_lock =
+    PTHREAD_MUTEX_INITIALIZER; /* protects the text; nothing is taken under it */
 static char error_text[sizeof(struct reg_error) + 64];
 
 struct reg_merger {
@@ -135,7 +136,8 @@ static struct reg_hive *exported(struct ferry *f, const struct node_id *id, size
     return hives_nth(f, HIVE_USERS, i - machine);
 }
 
-static int lock_exported(struct ferry *f, const struct export_handle *x, struct reg_hive *h, uint32_t *ret_key)
+static int lock_exported(struct ferry *f, const struct export_handle *x, struct reg_hive *h,
+                         uint32_t *ret_key)
 {
     struct reg_at at;
     int r;
@@ -298,7 +300,8 @@ static int resolve(void *ctx, const struct hive_name *parts, size_t n, struct hi
         to_text(parts[1], name, sizeof name);
     struct reg_hive *h = find_hive(g->f, parts, n, ret_used);
     if (!h)
-        return reg_error_set(error, -EBADMSG, "%s%s%s is no hive of this guest", root, n > 1 ? "\\" : "", name);
+        return reg_error_set(error, -EBADMSG, "%s%s%s is no hive of this guest", root, n > 1 ? "\\" : "",
+                             name);
     if (!is_top(g->id) && (g->id->a & 0xffff) != h->index)
         return reg_error_set(error, -EBADMSG, "%s\\%s isn't the hive whose .reg is written", root, name);
     if (!is_merged(g->merger, h)) {
@@ -399,6 +402,7 @@ static int merge(struct ferry *f, struct export_handle *x)
         return -ENOMEM;
     *m = (struct reg_merge){ .ctx = &g, .resolve = resolve, .alias = registry_alias, .deleting = deleting };
     m->now = hives_now();
+    hives_nth(f, HIVE_USERS, 0); /* finding these reads SOFTWARE, which may be locked later on */
     pthread_mutex_lock(&merge_lock);
     take_back(&x->merger);
     int r = reg_merge(m, x->text, x->n, &error);

@@ -138,7 +138,8 @@ int registry_set_value(const struct reg_at *at, struct hive_name name, uint32_t 
 {
     uint32_t value;
     int r = 0;
-    if (hive_find_value(at->h->hive, at->key, name, &value) < 0 || !is_same(at->h->hive, value, type, data, n))
+    if (hive_find_value(at->h->hive, at->key, name, &value) < 0 ||
+        !is_same(at->h->hive, value, type, data, n))
         r = hive_set_value(at->h->hive, at->key, name, type, data, n, hives_now(), &value);
     for (struct reg_file *file = at->h->files; file && !r; file = file->next)
         if (came_from(file, at->key, name))

@@ -231,8 +231,8 @@ static int match_value(void *ctx, uint32_t index, uint32_t value)
     (void)index;
     if (hive_value(m->h, value, &v) < 0 || registry_name_of_value(m->h, value, &name) < 0)
         return 0;
-    bool same = reg_value_hash(name, v.type, false) == m->hash ||
-                reg_value_hash(name, v.type, true) == m->hash;
+    bool same =
+        reg_value_hash(name, v.type, false) == m->hash || reg_value_hash(name, v.type, true) == m->hash;
     free((void *)(uintptr_t)name.units);
     m->found = same ? value : m->found;
     return same;

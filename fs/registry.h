@@ -37,7 +37,8 @@ void registry_fill(struct ferry *f, mode_t mode, uint64_t ino, bool writable, st
 size_t registry_current_set(const struct hive *h, uint32_t key, uint16_t units[16]);
 bool registry_is_current_set(const char *name);
 /* Follows what a .reg file's path may go through. */
-size_t registry_alias(void *ctx, const struct hive *h, uint32_t parent, struct hive_name name, uint16_t *units);
+size_t registry_alias(void *ctx, const struct hive *h, uint32_t parent, struct hive_name name,
+                      uint16_t *units);
 int registry_find_key(const struct hive *h, uint32_t parent, const struct reg_parsed *name, uint32_t *ret);
 int registry_find_value(const struct hive *h, uint32_t key, const struct reg_parsed *name, uint32_t *ret);
 /* The value of a node; -ENOENT. */
@@ -60,7 +61,7 @@ int registry_key_path(const struct reg_hive *h, uint32_t key, struct hive_name *
 struct reg_file {
     struct reg_file *next;
     uint32_t key;
-    uint64_t hash;  /* of a value's file; a number of its own for a scratch file */
+    uint64_t hash; /* of a value's file; a number of its own for a scratch file */
     bool scratch;
     char name[1024]; /* of a scratch file */
     uint16_t *units; /* owned: of a value's name */

@@ -35,7 +35,7 @@ enum { N_TOPS = sizeof tops / sizeof tops[0] };
 static struct node_id top_id(enum top top)
 {
     return (struct node_id){
-        .ops = top == TOP                           ? &registry_ops
+        .ops = top == TOP                               ? &registry_ops
                : top == TOP_MACHINE || top == TOP_USERS ? &registry_place_ops
                                                         : &registry_link_ops,
         .a = UINT32_MAX,
@@ -272,7 +272,8 @@ static int link_getxattr(struct ferry *f, const struct node *n, const char *name
 {
     struct reg_at at;
     struct hive_name target;
-    if (is_top(n) || n->id.c || (strcmp(name, "user.ferryfs.target") && strcmp(name, "system.ferryfs.target")))
+    if (is_top(n) || n->id.c ||
+        (strcmp(name, "user.ferryfs.target") && strcmp(name, "system.ferryfs.target")))
         return -ENODATA;
     int r = registry_begin(f, &n->id, false, &at);
     if (r < 0)
@@ -466,14 +467,12 @@ static int list_value(void *ctx, uint32_t index, uint32_t value)
     struct reg_file_name file;
     bool raw = false;
     size_t size;
-    if (hive_value(l->at->h->hive, value, &v) < 0 ||
-        registry_name_of_value(l->at->h->hive, value, &name) < 0)
+    if (hive_value(l->at->h->hive, value, &v) < 0 || registry_name_of_value(l->at->h->hive, value, &name) < 0)
         return 0;
     if (!registry_is_hidden(l->at, name)) {
         registry_value_form(l->at->h->hive, value, &raw, &size);
         reg_value_file(name, v.type, raw, &file);
-        struct node_id id =
-            registry_value_id(l->at->h, l->at->key, value, reg_value_hash(name, v.type, raw));
+        struct node_id id = registry_value_id(l->at->h, l->at->key, value, reg_value_hash(name, v.type, raw));
         l->full = l->emit(l->ctx, file.text, &id, S_IFREG, cookie_of(PART_VALUES, (uint64_t)index + 1));
     }
     free((void *)(uintptr_t)name.units);
@@ -493,8 +492,8 @@ static void list_files(struct listing *l, uint64_t from)
             id.ops = &registry_scratch_ops;
         else
             reg_value_file((struct hive_name){ file->units, file->n_units }, file->type, file->raw, &name);
-        l->full = l->emit(l->ctx, file->scratch ? file->name : name.text, &id, S_IFREG,
-                          cookie_of(PART_FILES, i));
+        l->full =
+            l->emit(l->ctx, file->scratch ? file->name : name.text, &id, S_IFREG, cookie_of(PART_FILES, i));
     }
 }
 

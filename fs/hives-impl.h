@@ -5,7 +5,14 @@
 #include "ferry.h"
 #include "hives.h"
 
-enum { HIVES_MAX = 1024 };
+enum { HIVES_MAX = 1024, CUT_NAMES_MAX = 4096 };
+
+/* A name that was shown cut. */
+struct cut_name {
+    uint64_t hash;
+    uint16_t *units; /* owned */
+    size_t n;
+};
 
 struct hives {
     pthread_mutex_t lock; /* held while hives are looked for; taken before any hive's */
@@ -13,6 +20,9 @@ struct hives {
     struct reg_hive *list[HIVES_MAX]; /* owned; grows only */
     _Atomic size_t n;
     bool alone;
+    pthread_mutex_t cut_lock;           /* protects what follows; nothing is taken under it */
+    struct cut_name cut[CUT_NAMES_MAX]; /* the oldest gives way */
+    size_t n_cut;
 };
 
 /* Adds a hive. NULL: no memory, or there are too many. */

@@ -35,6 +35,7 @@ struct reg_hive *hives_add(struct hives *hs, enum hive_place where, const char *
     strcpy(h->name, name);
     h->where = where;
     h->index = n;
+    h->all = hs;
     pthread_rwlock_init(&h->lock, NULL);
     hs->list[n] = h;
     hs->n = n + 1;
@@ -200,6 +201,44 @@ void hives_key_gone(struct reg_hive *h, uint32_t key)
     h->reused[h->n_reused++] = (struct reused_cell){ key, 1 };
 }
 
+/* ---- names that were shown cut ---- */
+
+static struct cut_name *find_cut(struct hives *hs, uint64_t hash)
+{
+    for (size_t i = 0; i < CUT_NAMES_MAX && hs->cut[i].units; i++)
+        if (hs->cut[i].hash == hash)
+            return &hs->cut[i];
+    return NULL;
+}
+
+void hives_learn(const struct reg_hive *h, uint64_t hash, struct hive_name name)
+{
+    struct hives *hs = h->all;
+    pthread_mutex_lock(&hs->cut_lock);
+    uint16_t *units = find_cut(hs, hash) ? NULL : malloc(name.n * sizeof *units);
+    if (units) {
+        struct cut_name *c = &hs->cut[hs->n_cut++ % CUT_NAMES_MAX];
+        free(c->units);
+        memcpy(units, name.units, name.n * sizeof *units);
+        *c = (struct cut_name){ hash, units, name.n };
+    }
+    pthread_mutex_unlock(&hs->cut_lock);
+}
+
+uint16_t *hives_recall(const struct reg_hive *h, uint64_t hash, size_t *ret_n)
+{
+    struct hives *hs = h->all;
+    pthread_mutex_lock(&hs->cut_lock);
+    const struct cut_name *c = find_cut(hs, hash);
+    uint16_t *units = c ? malloc(c->n * sizeof *units) : NULL;
+    if (units) {
+        memcpy(units, c->units, c->n * sizeof *units);
+        *ret_n = c->n;
+    }
+    pthread_mutex_unlock(&hs->cut_lock);
+    return units;
+}
+
 /* ---- committing ---- */
 
 static void close_locked(struct reg_hive *h)
@@ -267,6 +306,7 @@ int hives_open(struct ferry *f, struct fault *fault)
     if (!hs)
         return fault_in(fault, -ENOMEM, "", "out of memory");
     pthread_mutex_init(&hs->lock, NULL);
+    pthread_mutex_init(&hs->cut_lock, NULL);
     if (o->n_sources != 1 || o->format || !hives_is_hive(o->sources[0]))
         return 0;
     const char *slash = strrchr(o->sources[0], '/');
@@ -297,6 +337,9 @@ void hives_close(struct ferry *f)
         free(h->path);
         free(h);
     }
+    for (size_t i = 0; i < CUT_NAMES_MAX; i++)
+        free(hs->cut[i].units);
+    pthread_mutex_destroy(&hs->cut_lock);
     pthread_mutex_destroy(&hs->lock);
     free(hs);
     f->hives = NULL;

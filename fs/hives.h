@@ -27,6 +27,7 @@ struct reg_hive {
     char name[256]; /* "SYSTEM", ".DEFAULT", "S-1-5-..." */
     enum hive_place where;
     size_t index;
+    struct hives *all;
     char *path;    /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
     size_t volume; /* of the guest's hive: index of its volume */
     uint64_t ino;  /* and its file there */
@@ -69,6 +70,10 @@ void hives_done(struct reg_hive *h);
 /* A key of the hive is deleted: its cell may come to be another's. Locked for writing. */
 void hives_key_gone(struct reg_hive *h, uint32_t key);
 uint32_t hives_generation(const struct reg_hive *h, uint32_t key);
+/* The whole names of those that were shown cut, so that a copy of a cut name means the same: how `cp` and
+ * `rsync` carry them. Recalled units are the caller's; NULL: unknown. */
+void hives_learn(const struct reg_hive *h, uint64_t hash, struct hive_name name);
+uint16_t *hives_recall(const struct reg_hive *h, uint64_t hash, size_t *ret_n);
 /* Now, as a FILETIME. */
 uint64_t hives_now(void);
 

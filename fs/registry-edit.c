@@ -41,8 +41,10 @@ static int find_value(const struct reg_at *at, const char *name, struct thing *r
     int r = reg_parse_value(name, &ret->value);
     if (r < 0)
         return -ENOENT;
-    ret->file = registry_file_pending(
-        at, reg_value_hash(reg_parsed_name(&ret->value), ret->value.type, ret->value.raw));
+    registry_recall(at->h, &ret->value);
+    ret->file = ret->value.cut ? NULL
+                               : registry_file_pending(at, reg_value_hash(reg_parsed_name(&ret->value),
+                                                                          ret->value.type, ret->value.raw));
     if (ret->file) {
         ret->kind = A_VALUE;
         ret->cell = HIVE_NIL;
@@ -114,6 +116,7 @@ static int create_key(const struct reg_at *at, const char *name, struct node_id 
     int r = reg_parse_key(name, &p);
     if (r < 0)
         return r;
+    registry_recall(at->h, &p);
     r = p.cut ? -EINVAL : hive_add_key(at->h->hive, at->key, reg_parsed_name(&p), hives_now(), &key);
     reg_parsed_done(&p);
     return r < 0 ? r : registry_subkey_id(at->h, key, ret, &type);
@@ -183,6 +186,8 @@ static int create_file(const struct reg_at *at, const char *name, struct node_id
     struct reg_file *file;
     int r = reg_parse_value(name, &p);
     bool scratch = r == -ENOENT;
+    if (!r)
+        registry_recall(at->h, &p);
     r = scratch ? new_scratch(at, name, &file) : r < 0 ? r : new_value(at, &p, &file);
     reg_parsed_done(&p);
     if (r < 0)
@@ -331,6 +336,7 @@ static int move_key(struct move *m)
         r = reg_parse_key(m->new_name, &p);
     if (r < 0)
         return r;
+    registry_recall(m->to.h, &p);
     uint32_t cell = m->what.cell;
     r = p.cut ? -EINVAL
               : hive_move_key(m->from.h->hive, cell, m->to.key, reg_parsed_name(&p), hives_now(), &cell);
@@ -485,6 +491,8 @@ static int move(struct move *m, const char *name, unsigned flags)
         return move_key(m);
     r = reg_parse_value(m->new_name, &m->new_value);
     m->new_is_value = !r;
+    if (!r)
+        registry_recall(m->to.h, &m->new_value);
     return r < 0 && r != -ENOENT ? r : move_file(m);
 }
 

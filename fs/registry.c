@@ -215,6 +215,14 @@ int registry_find_value(const struct hive *h, uint32_t key, const struct reg_par
     return r < 0 ? r : b.found == HIVE_NIL ? -ENOENT : 0;
 }
 
+void registry_recall(const struct reg_hive *h, struct reg_parsed *p)
+{
+    if (!p->cut)
+        return;
+    p->units = hives_recall(h, p->hash, &p->n);
+    p->cut = !p->units;
+}
+
 /* ---- values of nodes ---- */
 
 struct match {

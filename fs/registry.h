@@ -41,6 +41,8 @@ size_t registry_alias(void *ctx, const struct hive *h, uint32_t parent, struct h
                       uint16_t *units);
 int registry_find_key(const struct hive *h, uint32_t parent, const struct reg_parsed *name, uint32_t *ret);
 int registry_find_value(const struct hive *h, uint32_t key, const struct reg_parsed *name, uint32_t *ret);
+/* A cut name that nothing here has: what it was shown for elsewhere, if that is known. */
+void registry_recall(const struct reg_hive *h, struct reg_parsed *p);
 /* The value of a node; -ENOENT. */
 int registry_node_value(const struct reg_at *at, const struct node_id *id, uint32_t *ret);
 /* A name of the hive's, owned by the caller. */

@@ -380,6 +380,7 @@ static int lookup_locked(const struct reg_at *at, const char *name, struct node_
     }
     int r = reg_parse_value(name, &p);
     if (!r) {
+        registry_recall(at->h, &p);
         r = lookup_value(at, &p, ret);
         reg_parsed_done(&p);
         if (r != -ENOENT)
@@ -451,6 +452,8 @@ static int list_key(void *ctx, uint32_t index, uint32_t key)
         registry_subkey_id(l->at->h, key, &id, &type) < 0)
         return 0;
     reg_key_file(name, &file);
+    if (file.cut)
+        hives_learn(l->at->h, reg_name_hash(name), name);
     if (registry_is_current_set(file.text) && registry_current_set(l->at->h->hive, l->at->key, set))
         return 0; /* the link is in its place */
     if (strchr(file.text, '.') && is_taken(l->at, file.text))
@@ -472,6 +475,8 @@ static int list_value(void *ctx, uint32_t index, uint32_t value)
     if (!registry_is_hidden(l->at, name)) {
         registry_value_form(l->at->h->hive, value, &raw, &size);
         reg_value_file(name, v.type, raw, &file);
+        if (file.cut)
+            hives_learn(l->at->h, reg_name_hash(name), name);
         struct node_id id = registry_value_id(l->at->h, l->at->key, value, reg_value_hash(name, v.type, raw));
         l->full = l->emit(l->ctx, file.text, &id, S_IFREG, cookie_of(PART_VALUES, (uint64_t)index + 1));
     }

@@ -69,10 +69,13 @@ if [ -d "$system/DriverDatabase" ]; then
     at=$system/DriverDatabase/DriverPackages/$package
     mkdir -p "$at/Configurations/$name.conf"
     echo "$inf" >"$at/@.sz"
-    # 48 bytes: the architecture, the class' GUID, a date and a version that any real package outranks
+    # 48 bytes: not of Windows' own, the architecture, the class' GUID; no date and no version, so that any real package
+    # is newer
     {
-        printf '\x00\xff\x09\x00\x00\x00\x00\x00\x7b\xe9\x36\x4d\x25\xe3\xce\x11\xbf\xc1\x08\x00\x2b\xe1\x03\x18'
-        printf '\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00'
+        printf '\x00\xff'
+        [ $architecture = amd64 ] && printf '\x09\x00' || printf '\x00\x00'
+        printf '\x00\x00\x00\x00\x7b\xe9\x36\x4d\x25\xe3\xce\x11\xbf\xc1\x08\x00\x2b\xe1\x03\x18'
+        head -c 24 /dev/zero
     } >"$at/Version.binary"
     echo 0 >"$at/Configurations/$name.conf/ConfigFlags.dword"
     echo "$name" >"$at/Configurations/$name.conf/Service.sz"

@@ -28,14 +28,14 @@ is "the old text stays" "$(cat "$disk/DisplayName.sz")" "Disk Driver"
 check "an empty text" sh -c ": >'$disk/DisplayName.sz'"
 is "is terminated" "$(od -An -tx1 "$disk/DisplayName.sz.raw" | tr -d ' ')" 0000
 check "bytes are written as .raw" sh -c "printf 'a\\0b' >'$disk/DisplayName.sz.raw'"
-is "what has no text is listed with its bytes" "$(ls "$disk" | grep DisplayName)" DisplayName.sz.raw
+is "what has no text is listed with its bytes" "$(cd "$disk" && echo DisplayName*)" DisplayName.sz.raw
 check "a text makes it one again" sh -c "printf 'gr\\303\\274n\\n' >'$disk/DisplayName.sz'"
-is "listed as that" "$(ls "$disk" | grep DisplayName)" DisplayName.sz
+is "listed as that" "$(cd "$disk" && echo DisplayName*)" DisplayName.sz
 is "in UTF-16" "$(od -An -tx1 "$disk/DisplayName.sz.raw" | tr -d ' \n')" 67007200fc006e000000
 check_not "an empty line can't be in a list" sh -c "printf 'a\\n\\nb\\n' >'$disk/L.multi_sz'"
 check_not "and none is left of it" test -e "$disk/L.multi_sz"
 check "another type" sh -c "echo hello >'$disk/ImagePath.sz'"
-is "is of the same value" "$(ls "$disk" | grep ImagePath)" ImagePath.sz
+is "is of the same value" "$(cd "$disk" && echo ImagePath*)" ImagePath.sz
 check "changed back by a rename" mv "$disk/ImagePath.sz" "$disk/ImagePath.expand_sz"
 is "with its text" "$(cat "$disk/ImagePath.expand_sz")" hello
 check "renamed" mv "$disk/ImagePath.expand_sz" "$disk/Other.expand_sz"

@@ -28,7 +28,7 @@ case $name in
 *.sys) name=${name%.sys} ;;
 *) echo "$0: $file: a driver's name ends in .sys" >&2; exit 2 ;;
 esac
-class={4d36e97b-e325-11ce-bfc1-08002be10318} # SCSI and RAID controllers
+class='{4d36e97b-e325-11ce-bfc1-08002be10318}' # SCSI and RAID controllers
 
 # 1. the file
 cp -- "$file" "$mnt/guest/C/Windows/System32/drivers/$name.sys"

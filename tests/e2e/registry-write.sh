@@ -91,7 +91,7 @@ is "has none" "$(cat "$disk/Start.dword")" 0x0000002f
 rm -f "$disk"/sed* # what sed couldn't rename it leaves behind, as anywhere
 check "vim" vim -u NONE -N -es -c 's/2f/03/' -c wq "$disk/Start.dword"
 is "has its effect" "$(cat "$disk/Start.dword")" 0x00000003
-check "vim with a backup by renaming" vim -u NONE -N -es -c 'set backup writebackup backupcopy=no' -c 's/03/04/' -c wq "$disk/Start.dword"
+check "vim with a backup by renaming" vim -u NONE -N -es -c 'set backup writebackup backupcopy=no backupskip=' -c 's/03/04/' -c wq "$disk/Start.dword"
 is "has its effect" "$(cat "$disk/Start.dword")" 0x00000004
 is "its backup is a scratch file" "$(cat "$disk/Start.dword~")" 0x00000003
 check "which can go" rm "$disk/Start.dword~"

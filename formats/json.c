@@ -259,7 +259,7 @@ const struct json *json_member(const struct json *j, const char *key)
     return m;
 }
 
-const char *json_string(const struct json *j, const char *key)
+const char *json_text(const struct json *j, const char *key)
 {
     const struct json *m = json_member(j, key);
     return m && m->kind == JSON_STRING ? m->text : NULL;

@@ -29,7 +29,7 @@ DEFINE_CLEANUP(struct json *, json_free)
 /* NULL where there is none, or `j` is NULL or no object. */
 const struct json *json_member(const struct json *j, const char *key);
 /* The member's text when it is a string; else NULL. */
-const char *json_string(const struct json *j, const char *key);
+const char *json_text(const struct json *j, const char *key);
 /* False: there is none, or it isn't a whole number of that size. */
 bool json_u64(const struct json *j, const char *key, uint64_t *ret);
 

@@ -114,7 +114,7 @@ static int check_content(const struct json *bound, const struct overlay_source *
     size_t n = 0;
     for (; l && n < s->image->n_layers; l = l->next, n++) {
         const struct layer_info *now = &s->image->layers[n];
-        const char *format = json_string(l, "format"), *id = json_string(l, "id");
+        const char *format = json_text(l, "format"), *id = json_text(l, "id");
         if (!format || strcmp(format, now->format))
             return another(s, "format", fault);
         if (!number_is(l, "size", now->virtual_size) || !number_is(l, "file_size", now->file_size))
@@ -141,7 +141,7 @@ int ovl_bind_check(const struct json *bound, const struct overlay_source *s, boo
     int r = check_content(bound, s, fault);
     if (r < 0)
         return r;
-    const char *name = json_string(bound, "name"), *samples = json_string(bound, "samples");
+    const char *name = json_text(bound, "name"), *samples = json_text(bound, "samples");
     if (!rebind) {
         if (!name || strcmp(name, s->name)) {
             fault_in(fault, -ESTALE, s->name, "the overlay was made for \"%s\"", name ? name : "");

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 
@@ -319,6 +320,9 @@ int hives_open(struct ferry *f, struct fault *fault)
     hs->alone = true;
     if (!hives_add(hs, HIVE_ALONE, slash ? slash + 1 : o->sources[0], o->sources[0]))
         return fault_in(fault, -ENOMEM, "", "out of memory");
+    struct stat st;
+    if (stat(o->sources[0], &st) == 0)
+        f->mtime = st.st_mtim;
     /* what can't be read at all is told before the mount */
     struct reg_hive *h = hs->list[0];
     struct hive_files files = { 0 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* info.json of the root and of each disk. "schema" is 1; members are only ever added. */
 #include "ferry.h"
+#include "registry-info.h"
 
 #include "../formats/hash.h"
 
@@ -335,6 +336,9 @@ static int make_info(struct ferry *f)
     set(o, "disks", disks);
     set(o, "volumes", volumes);
     set(o, "guests", guests);
+    json_t *registry = registry_info(f);
+    if (registry)
+        set(o, "registry", registry);
     set(o, "warnings", warnings_json(f, g));
     return publish(o, &f->info);
 }

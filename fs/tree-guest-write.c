@@ -5,6 +5,8 @@
  * nodes are `fresh`), and a moved directory is moved in both. */
 #include "tree-guest.h"
 
+#include "hives.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -151,6 +153,8 @@ int guest_setattr(struct ferry *f, const struct node *n, const struct stat *st, 
         set |= which & fields[i].tree ? fields[i].volume : 0;
     if (!r && !v->ops->setattr)
         r = -EROFS;
+    if (!r && set & SET_SIZE)
+        r = hives_guest_write(f, n->id.a, n->id.b);
     return r < 0 ? r : v->ops->setattr(v, n->id.b, &a, set);
 }
 
@@ -167,11 +171,11 @@ int guest_truncate(struct ferry *f, const struct node *n)
 
 int guest_write(struct ferry *f, struct handle *handle, const void *buf, size_t len, uint64_t off)
 {
-    (void)f;
     struct guest_handle *h = guest_handle_of(handle);
     if (!h->volume->writable || !h->volume->ops->write)
         return -EROFS;
-    return h->volume->ops->write(h->file, buf, len, off);
+    int r = hives_guest_write(f, h->volume_index, h->ino);
+    return r < 0 ? r : h->volume->ops->write(h->file, buf, len, off);
 }
 
 int guest_fallocate(struct ferry *f, struct handle *handle, int mode, uint64_t off, uint64_t len)

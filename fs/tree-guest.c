@@ -251,6 +251,8 @@ static int guest_open(struct ferry *f, const struct node *n, int flags, struct h
         return -ENOMEM;
     h->handle = (struct handle){ .ops = n->id.ops, .keep_cache = !f->overlay };
     h->volume = guest_volume_at(f, n->id.a);
+    h->volume_index = n->id.a;
+    h->ino = n->id.b;
     int r = h->volume->ops->open(h->volume, n->id.b, &h->file);
     if (r < 0) {
         free(h);

@@ -9,6 +9,8 @@
 struct guest_handle {
     struct handle handle;
     struct volume *volume;
+    size_t volume_index;
+    uint64_t ino;
     struct volume_file *file;
 };
 

@@ -287,6 +287,9 @@ static int key_statement(struct reader *r)
             end = r->at;
     if (end < start)
         return BAD(r, "the closing bracket of the key is missing");
+    size_t close = end;
+    if (end > start + 1 && r->units[end - 1] == '\\')
+        end--; /* hivexregedit writes one behind a hive's own name */
     for (size_t i = start; i <= end; i++) {
         if (i < end && r->units[i] != '\\')
             continue;
@@ -299,7 +302,7 @@ static int key_statement(struct reader *r)
         parts[n++] = (struct hive_name){ r->units + start, i - start };
         start = i + 1;
     }
-    r->at = end + 1;
+    r->at = close + 1;
     unsigned long line = r->line;
     int e = end_statement(r);
     if (e < 0)

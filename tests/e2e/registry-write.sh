@@ -28,14 +28,14 @@ is "the old text stays" "$(cat "$disk/DisplayName.sz")" "Disk Driver"
 check "an empty text" sh -c ": >'$disk/DisplayName.sz'"
 is "is terminated" "$(od -An -tx1 "$disk/DisplayName.sz.raw" | tr -d ' ')" 0000
 check "bytes are written as .raw" sh -c "printf 'a\\0b' >'$disk/DisplayName.sz.raw'"
-is "what has no text is listed with its bytes" "$(ls "$disk" | grep DisplayName)" DisplayName.sz.raw
+is "what has no text is listed with its bytes" "$(cd "$disk" && echo DisplayName*)" DisplayName.sz.raw
 check "a text makes it one again" sh -c "printf 'gr\\303\\274n\\n' >'$disk/DisplayName.sz'"
-is "listed as that" "$(ls "$disk" | grep DisplayName)" DisplayName.sz
+is "listed as that" "$(cd "$disk" && echo DisplayName*)" DisplayName.sz
 is "in UTF-16" "$(od -An -tx1 "$disk/DisplayName.sz.raw" | tr -d ' \n')" 67007200fc006e000000
 check_not "an empty line can't be in a list" sh -c "printf 'a\\n\\nb\\n' >'$disk/L.multi_sz'"
 check_not "and none is left of it" test -e "$disk/L.multi_sz"
 check "another type" sh -c "echo hello >'$disk/ImagePath.sz'"
-is "is of the same value" "$(ls "$disk" | grep ImagePath)" ImagePath.sz
+is "is of the same value" "$(cd "$disk" && echo ImagePath*)" ImagePath.sz
 check "changed back by a rename" mv "$disk/ImagePath.sz" "$disk/ImagePath.expand_sz"
 is "with its text" "$(cat "$disk/ImagePath.expand_sz")" hello
 check "renamed" mv "$disk/ImagePath.expand_sz" "$disk/Other.expand_sz"
@@ -91,7 +91,7 @@ is "has none" "$(cat "$disk/Start.dword")" 0x0000002f
 rm -f "$disk"/sed* # what sed couldn't rename it leaves behind, as anywhere
 check "vim" vim -u NONE -N -es -c 's/2f/03/' -c wq "$disk/Start.dword"
 is "has its effect" "$(cat "$disk/Start.dword")" 0x00000003
-check "vim with a backup by renaming" vim -u NONE -N -es -c 'set backup writebackup backupcopy=no' -c 's/03/04/' -c wq "$disk/Start.dword"
+check "vim with a backup by renaming" vim -u NONE -N -es -c 'set backup writebackup backupcopy=no backupskip=' -c 's/03/04/' -c wq "$disk/Start.dword"
 is "has its effect" "$(cat "$disk/Start.dword")" 0x00000004
 is "its backup is a scratch file" "$(cat "$disk/Start.dword~")" 0x00000003
 check "which can go" rm "$disk/Start.dword~"

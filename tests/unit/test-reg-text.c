@@ -103,6 +103,7 @@ static void test_statements(void **state)
     check("", "");
     check("[HKLM\\A]\r\n", "+HKLM|A;");
     check("[HKLM\\A]", "+HKLM|A;");
+    check("[HKLM\\A\\]", "+HKLM|A;");
     check("[HKLM\\a]b]  ; comment\r\n", "+HKLM|a]b;");
     check("[-HKLM\\A]\r\n", "-HKLM|A;");
     check("  ; comment\r\n\r\n[A]\r\n\"x\"=\"y\"\r\n", "+A;x=1:79000000;");
@@ -145,7 +146,8 @@ static void test_errors(void **state)
         { V5 "\n[A\n", 3 },
         { V5 "[]\n", 2 },
         { V5 "[A\\\\B]\n", 2 },
-        { V5 "[A\\]\n", 2 },
+        { V5 "[\\]\n", 2 },
+        { V5 "[A\\\\]\n", 2 },
         { V5 "\"x\"=\"y\"\n", 2 },
         { V5 "[-A]\n\"x\"=\"y\"\n", 3 },
         { V5 "[A]\nx=1\n", 3 },

@@ -314,13 +314,31 @@ static bool out_of_date(const struct ferry *f, const struct shared_text *t, uint
     return old;
 }
 
+static json_t *overlay_json(const struct ferry *f)
+{
+    char date[40];
+    struct tm tm;
+    struct timespec t = overlay_time(f->overlay);
+    json_t *o = json_object();
+    set(o, "scratch", json_boolean(!f->options->overlay));
+    if (f->options->overlay)
+        set_text(o, "directory", f->options->overlay);
+    set_number(o, "commits", overlay_generation(f->overlay));
+    if (overlay_generation(f->overlay) && gmtime_r(&t.tv_sec, &tm) &&
+        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        set_text(o, "last_commit", date);
+    return o;
+}
+
 static int make_info(struct ferry *f)
 {
     struct guest *g = ferry_guest(f);
     json_t *o = json_object(), *disks = json_array(), *volumes = json_array(), *guests = json_array();
     set_number(o, "schema", 1);
     set_text(o, "ferryfs", FERRYFS_VERSION);
-    set(o, "writable", json_false());
+    set(o, "writable", json_boolean(ferry_writable(f)));
+    if (f->overlay)
+        set(o, "overlay", overlay_json(f));
     set(o, "vm", vm_json(f->vm));
     for (size_t i = 0; i < f->vm->n_disks; i++) {
         json_t *d = json_object();

@@ -246,15 +246,60 @@ void ext_inode_untake(struct ext_fs *x, uint32_t ino, bool directory)
     x->writer->dirty_groups[ext2fs_group_of_ino(x->lib, ino)] |= EXT_GROUP_INODES;
 }
 
+static int punch_plain(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
+{
+    return ext_errno(ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last));
+}
+
 /* The library refuses to free an extent that ends with the file system's last block (it compares with >=
- * where > is meant), so it is told of one block more for the time being. */
-int ext_punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
+ * where > is meant), so it is told of one block more for the time being. Only where no extent is split: it
+ * would look for a free block up to there, and its bitmap has none. */
+static int punch_end(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
 {
     struct ext2_super_block *super = x->lib->super;
     ext2fs_blocks_count_set(super, x->super.blocks + 1);
-    errcode_t e = ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last);
+    int r = punch_plain(x, i, first, last);
     ext2fs_blocks_count_set(super, x->super.blocks);
-    return ext_errno(e);
+    return r;
+}
+
+/* Which of the file's blocks in [first, last] is the file system's last one; UINT64_MAX: none. */
+static int find_end(struct ext_fs *x, const struct ext_inode *i, uint64_t first, uint64_t last, uint64_t *ret)
+{
+    *ret = UINT64_MAX;
+    if (!ext2fs_test_block_bitmap2(x->lib->block_map, x->super.blocks - 1))
+        return 0;
+    for (uint64_t n = first; n <= min_u64(last, UINT32_MAX);) {
+        struct ext_run run;
+        int r = ext_map(x, i, n, &run);
+        if (r < 0)
+            return r;
+        uint64_t at = run.unwritten ? run.at : run.block;
+        if (at && x->super.blocks - 1 >= at && x->super.blocks - 1 - at < run.blocks)
+            *ret = n + (x->super.blocks - 1 - at);
+        if (*ret != UINT64_MAX)
+            break;
+        n += run.blocks;
+    }
+    if (*ret > last)
+        *ret = UINT64_MAX;
+    return 0;
+}
+
+int ext_punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
+{
+    uint64_t end;
+    if (!first && last == UINT64_MAX) /* all of it: nothing is split */
+        return punch_end(x, i, first, last);
+    int r = find_end(x, i, first, last, &end);
+    if (r < 0 || end == UINT64_MAX)
+        return r < 0 ? r : punch_plain(x, i, first, last);
+    r = punch_end(x, i, end, end); /* the last one of its extent, which only gets shorter */
+    if (!r && end > first)
+        r = punch_plain(x, i, first, end - 1);
+    if (!r && end < last)
+        r = punch_plain(x, i, end + 1, last);
+    return r;
 }
 
 int ext_inode_free(struct ext_fs *x, struct ext_inode *i)

@@ -193,7 +193,7 @@ while IFS='|' read -r make command why; do
 done <<'LIST'
 -t ext4||^writable
 -t ext2||^writable
--t ext4 -O bigalloc,inline_data||^writable
+-t ext4 -O bigalloc,inline_data||bigalloc
 -t ext4 -O quota||keeps quotas
 -t ext4|ssv state 2|recorded errors
 -t ext2|ssv state 0|wasn.t unmounted

@@ -36,7 +36,7 @@ static const struct foreign foreign[] = {
     { 0, "MSWIM\0\0\0", 8, "a WIM archive, not a disk", NULL },
     { 0, "MRVN", 4, "a .nvram: the firmware settings of a VMware machine, not a disk", beside_vmx },
     { 0, "\xd2\xbe\xd2\xbe", 4, "the memory of a suspended VMware machine, not a disk", beside_vmx },
-    { 0, "regf", 4, "a registry hive, which this version doesn't read", NULL },
+    { 0, "regf", 4, "a registry hive or the log of one, not a disk", "give the hive as the only SOURCE" },
     { 0, "\xa2\x72\x19\xf6\x01\0\0\0", 8, "VMware's changed block tracking (-ctk.vmdk), not a disk",
       "open the disk's descriptor" },
 };

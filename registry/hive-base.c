@@ -184,7 +184,7 @@ int hive_image_read(const struct hive *h, void *buf, size_t len, uint64_t off)
     if (off < HIVE_BASE_SIZE) {
         uint8_t base[HIVE_BASE_SIZE];
         size_t n = (size_t)min_u64(len, HIVE_BASE_SIZE - off);
-        if (hive_is_dirty(h))
+        if (hive_is_dirty(h) || h->state.replayed)
             hive_base_now(h, h->sequence + 1, base);
         else
             memcpy(base, h->base, sizeof base);

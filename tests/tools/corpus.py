@@ -35,8 +35,8 @@ REFUSED = [
     ("vhd/fat-differential.vhd", 'parent "./fat-parent.vhd" is missing'),  # QEMU opens it as if it had none
     ("vmx/*", 'the disk ".*" is missing'),
     ("hive/ez_NotAHive", None),
-    ("hive/*", "is a registry hive"),
-    ("bcd/*", "is a registry hive"),
+    ("hive/*.[Ll][Oo][Gg]*", "is a registry hive or the log"),  # logs by themselves
+    ("bcd/*.LOG*", "is a registry hive or the log"),
     ("inf/wds_network_netadaptercx_netvadapter_km_netvadapter.inf", None),  # UTF-16: no text by its bytes
     ("inf/*", "is a text file"),
     ("driverpkg/*.inf", "is a text file|UTF-16"),
@@ -296,7 +296,10 @@ def blkid(path, start, length):
 
 def check_volume(name, mount, volume):
     kind, shown = volume["type"], volume["shown"]
-    opinion = blkid(f"{mount.at}/disks/disk0/disk.raw", volume["start"], volume["length"])
+    if "start" not in volume:  # a logical volume isn't one piece of a disk
+        opinion = ""
+    else:
+        opinion = blkid(f"{mount.at}/disks/disk0/disk.raw", volume["start"], volume["length"])
     if opinion and not re.fullmatch(BLKID.get(kind, re.escape(kind)), opinion):
         raise Wrong(f"{volume['name']} is {kind}, and {opinion} for blkid")
     why = next((regex for pattern, regex in NOT_SHOWN if fnmatch.fnmatchcase(name, pattern)), None)
@@ -320,6 +323,39 @@ def check_volumes(name, mount, info):
         raise Wrong(f"volumes/ is not read after {LIMIT:.0f} s") from None
     if run.returncode:
         raise Wrong((run.stdout + run.stderr).strip()[-400:])
+
+
+# ---- a hive that is the source ----
+
+def check_hive(mount, path, info):
+    """Its copy is the file, or clean where that was dirty; the first keys and all their values can be read."""
+    name = os.path.basename(path)
+    if os.listdir(f"{mount.at}/registry") != [name] or os.listdir(f"{mount.at}/hives") != [name]:
+        raise Wrong("a hive alone isn't registry/NAME and hives/NAME")
+    with open(f"{mount.at}/hives/{name}", "rb") as f:
+        head = f.read(4096)
+    with open(path, "rb") as f:
+        dirty = f.read(12)[4:8] != head[8:12]
+    lines = [h.get("why") or "" for h in info["registry"]["hives"]] if dirty else []
+    if head[:4] != b"regf" or (head[4:8] != head[8:12] and not any("no log" in line for line in lines)):
+        raise Wrong(f"the copy of the hive isn't clean: {lines}")
+    keys, todo = 0, [f"{mount.at}/registry/{name}"]
+    while todo and keys < 300:
+        keys += 1
+        key = todo.pop(0)
+        try:
+            entries = list(os.scandir(key))
+        except OSError as e:
+            if e.errno not in DAMAGE:
+                raise Wrong(f"{key!r}: {e.strerror}") from None
+            continue
+        for e in entries:
+            if e.is_dir(follow_symlinks=False):
+                todo.append(e.path)
+            elif e.is_file(follow_symlinks=False):
+                with open(e.path, "rb") as f:
+                    if len(f.read()) != e.stat().st_size:
+                        raise Wrong(f"{e.path!r} is longer or shorter than its stat")
 
 
 # ---- a walk, in a process of its own ----
@@ -399,7 +435,9 @@ def examine(program, scratch, name, facts, at):
             raise Wrong(f"is mounted, and should be refused: {refused}")
         with open(f"{at}/info.json", encoding="utf-8") as f:
             info = json.load(f)
-        if info["disks"][0]["shown"]:
+        if not info["disks"]:
+            check_hive(mount, f"{scratch}/{name}", info)
+        elif info["disks"][0]["shown"]:
             check_disk(name, facts, mount, info)
         check_volumes(name, mount, info)
         os.stat(f"{at}/info.json")

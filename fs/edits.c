@@ -44,20 +44,34 @@ void ferry_edit_end(struct ferry *f, bool changed)
 
 /* ---- opening ---- */
 
+/* What the overlay has to know of a disk: 0, or -ENOMEM. */
+static int name_source(const struct vm_disk *d, struct overlay_source *ret, char **ret_backing)
+{
+    const char *path = d->image->layers[0].place.path;
+    *ret = (struct overlay_source){ .image = d->image, .name = path ? path : d->source };
+    int r = overlay_backing(d->image, ret_backing, &ret->backing_format);
+    ret->backing = *ret_backing;
+    return r;
+}
+
 int ferry_overlay_open(struct ferry *f, const char *mountpoint, struct fault *fault)
 {
     const struct options *o = f->options;
     if (o->command != COMMAND_MOUNT || (!o->overlay && !o->scratch))
         return 0;
     size_t n = 0;
+    int r = 0;
     _cleanup_free_ struct overlay_source *sources = calloc(f->vm->n_disks + 1, sizeof *sources);
+    _cleanup_free_ char **backings = calloc(f->vm->n_disks + 1, sizeof *backings);
     f->gate = gate_new();
-    if (!sources || !f->gate)
-        return fault_in(fault, -ENOMEM, "", "out of memory");
-    for (size_t i = 0; i < f->vm->n_disks; i++) { /* one that can't be opened has no overlay */
+    if (!sources || !backings || !f->gate)
+        r = -ENOMEM;
+    for (size_t i = 0; !r && i < f->vm->n_disks; i++) { /* one that can't be opened has no overlay */
         struct vm_disk *d = &f->vm->disks[i];
-        if (d->image)
-            sources[n++] = (struct overlay_source){ .image = d->image, .name = d->source };
+        if (d->image) {
+            r = name_source(d, &sources[n], &backings[n]);
+            n++;
+        }
     }
     struct overlay_options oo = {
         .dir = o->overlay,
@@ -65,7 +79,10 @@ int ferry_overlay_open(struct ferry *f, const char *mountpoint, struct fault *fa
         .mountpoint = mountpoint,
         .wait_seconds = 60,
     };
-    return overlay_open(&oo, sources, n, &f->overlay, fault);
+    r = r < 0 ? fault_in(fault, r, "", "out of memory") : overlay_open(&oo, sources, n, &f->overlay, fault);
+    for (size_t i = 0; backings && i < n; i++)
+        free(backings[i]);
+    return r;
 }
 
 /* ---- committing ---- */

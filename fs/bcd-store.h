@@ -39,9 +39,7 @@ int bcd_element_set(const struct bcd_at *at, uint32_t object, uint32_t element,
                     const struct bcd_bytes *value);
 int bcd_element_delete(const struct bcd_at *at, uint32_t object, uint32_t element);
 bool bcd_element_at(const struct bcd_at *at, uint32_t object, size_t *i, uint32_t *ret);
-/* What open files and scratch files hold is dropped (tree-bcd.c); the hive is locked for writing. */
-void bcd_files_drop(struct reg_hive *h);
-/* What open files and scratch files hold is dropped (tree-bcd.c); the hive is locked for writing. */
+/* What open files and scratch files hold is dropped (bcd-file.c); the hive is locked for writing. */
 void bcd_files_drop(struct reg_hive *h);
 /* Text of an element, and the element by its text. */
 int bcd_element_text(const struct bcd_at *at, uint32_t object, uint32_t element, char **ret);

@@ -294,7 +294,8 @@ void options_help(void)
            "    -d                     trace, in the foreground\n"
            "    -s                     one thread\n"
            "    --info                 print the root info.json; nothing is mounted\n"
-           "    --check-hive           print every broken rule of registry hives; exit status 1 if there are any\n"
+           "    --check-hive           print every broken rule of registry hives; exit status 1 if there are "
+           "any\n"
            "    --help, -h             this text\n"
            "    --version, -V          the version\n\n"
            "Options after -o:\n");

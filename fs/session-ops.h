@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef FERRYFS_SESSION_OPS_H
 #define FERRYFS_SESSION_OPS_H
-/* What session.c and session-write.c share: requests, nodes and handles. */
+/* What session.c, session-list.c and session-write.c share: requests, nodes and handles. */
 #include "ferry.h"
 
 #include <fuse_lowlevel.h>
@@ -20,6 +20,14 @@ void session_reply_create(fuse_req_t req, struct fuse_entry_param *e, struct fus
 /* A view's handle gives the gate free, if it holds it, or takes it again: -ESTALE if edits came between. */
 void session_let_go(struct ferry *f, struct handle *h);
 int session_hold_again(struct ferry *f, struct handle *h);
+
+/* ---- session-list.c ---- */
+
+void session_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void session_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void session_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+
+/* ---- session-write.c ---- */
 
 void session_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void session_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);

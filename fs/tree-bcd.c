@@ -5,8 +5,9 @@
  * A new directory is an object of the type that its well-known id must have, else a Windows loader. The file
  * .type (not listed) is the object's type, and can be written.
  *
- * Node ids: of an object a and b are its GUID; of an element too, and c its number (of .type: TYPE_FILE; of a
- * scratch file: SCRATCH and a number of its own). */
+ * Node ids: of an object a and b are its GUID; of an element too, and c its number (of .type: BCD_TYPE; of a
+ * scratch file: BCD_SCRATCH and a number of its own). */
+#include "bcd-file.h"
 #include "bcd-store.h"
 
 #include "../formats/cleanup.h"
@@ -22,9 +23,7 @@
 extern const struct toplevel bcd_toplevel;
 static const struct tree_ops bcd_ops, object_ops, element_ops, alias_ops;
 
-enum { DEFAULT_TYPE = 0x10200003, CONTENT_MAX = 1 << 20, SCRATCH_MAX = 1024 };
-#define TYPE_FILE (UINT64_C(1) << 32)
-#define SCRATCH   (UINT64_C(1) << 33)
+enum { DEFAULT_TYPE = 0x10200003 };
 
 static const char type_file[] = ".type", default_alias[] = "default";
 
@@ -42,137 +41,13 @@ static void guid_of(const struct node *n, uint8_t ret[16])
     memcpy(ret + 8, &n->id.b, 8);
 }
 
-/* ---- files that are open for writing, and scratch files ----
- * Kept in the hive, under its lock. */
-
-struct bcd_file {
-    struct bcd_file *next;
-    uint8_t guid[16];
-    uint64_t what;  /* as a node id's c */
-    char name[256]; /* of a scratch file */
-    char *text;     /* owned */
-    size_t n, room;
-    unsigned refs;
-    bool created; /* not in the store yet */
-    bool written;
-    bool gone; /* its name was taken away while it is open */
-};
-
-static struct bcd_file *find_file(const struct bcd_at *at, const uint8_t guid[16], uint64_t what)
-{
-    for (struct bcd_file *file = at->h->bcd_files; file; file = file->next)
-        if (file->what == what && !memcmp(file->guid, guid, 16))
-            return file;
-    return NULL;
-}
-
-static struct bcd_file *find_scratch(const struct bcd_at *at, const uint8_t guid[16], const char *name)
-{
-    for (struct bcd_file *file = at->h->bcd_files; file; file = file->next)
-        if (file->what & SCRATCH && !memcmp(file->guid, guid, 16) && !strcmp(file->name, name))
-            return file;
-    return NULL;
-}
-
-static struct bcd_file *new_file(const struct bcd_at *at, const uint8_t guid[16], uint64_t what)
-{
-    struct bcd_file *file = calloc(1, sizeof *file);
-    if (!file)
-        return NULL;
-    memcpy(file->guid, guid, 16);
-    file->what = what;
-    file->next = at->h->bcd_files;
-    at->h->bcd_files = file;
-    return file;
-}
-
-static void free_file(struct bcd_file *file)
-{
-    free(file->text);
-    free(file);
-}
-
-/* Away with it, now or when its last handle is closed. */
-static void remove_file(struct reg_hive *h, struct bcd_file *file)
-{
-    struct bcd_file **p = &h->bcd_files;
-    while (*p && *p != file)
-        p = &(*p)->next;
-    if (*p)
-        *p = file->next;
-    file->gone = true;
-    if (!file->refs)
-        free_file(file);
-}
-
-void bcd_files_drop(struct reg_hive *h)
-{
-    while (h->bcd_files)
-        remove_file(h, h->bcd_files);
-}
-
-static void forget_files_of(const struct bcd_at *at, const uint8_t guid[16])
-{
-    struct bcd_file *next;
-    for (struct bcd_file *file = at->h->bcd_files; file; file = next) {
-        next = file->next;
-        if (!memcmp(file->guid, guid, 16))
-            remove_file(at->h, file);
-    }
-}
-
-/* ---- content ---- */
-
-static int content_of(const struct bcd_at *at, uint32_t object, uint64_t what, char **ret)
-{
-    if (what != TYPE_FILE)
-        return bcd_element_text(at, object, (uint32_t)what, ret);
-    return asprintf(ret, "0x%08" PRIx32 "\n", bcd_object_type(at, object)) < 0 ? -ENOMEM : 0;
-}
-
-static int set_type(const struct bcd_at *at, uint32_t object, const char *text, size_t n)
-{
-    char line[32], *end;
-    if (n && text[n - 1] == '\n')
-        n--;
-    if (!n || n >= sizeof line)
-        return -EINVAL;
-    memcpy(line, text, n);
-    line[n] = 0;
-    unsigned long type = strtoul(line, &end, 0);
-    return *end || type > UINT32_MAX || !type ? -EINVAL : bcd_set_object_type(at, object, (uint32_t)type);
-}
-
-static int set_content(const struct bcd_at *at, const uint8_t guid[16], uint64_t what, const char *text,
-                       size_t n)
-{
-    uint32_t object;
-    int r = bcd_object(at, guid, &object);
-    if (r < 0)
-        return r;
-    if (what == TYPE_FILE)
-        return set_type(at, object, text, n);
-    return bcd_element_set_text(at, object, (uint32_t)what, text ? text : "", n);
-}
-
-/* At a close: the element is what was written so far. */
-static int settle(const struct bcd_at *at, struct bcd_file *file)
-{
-    if (file->gone || file->what & SCRATCH || !file->written)
-        return 0;
-    int r = set_content(at, file->guid, file->what, file->text, file->n);
-    if (!r)
-        file->written = file->created = false;
-    return r;
-}
-
 /* ---- names in an object ---- */
 
 static bool what_of(const struct bcd_at *at, uint32_t object, const char *name, uint64_t *ret)
 {
     uint32_t number;
     if (!strcmp(name, type_file)) {
-        *ret = TYPE_FILE;
+        *ret = BCD_TYPE;
         return true;
     }
     if (!bcd_element_number(bcd_object_type(at, object), name, &number))
@@ -193,8 +68,8 @@ static void name_of(const struct bcd_at *at, uint32_t object, uint32_t element, 
 static bool element_there(const struct bcd_at *at, uint32_t object, const uint8_t guid[16], uint64_t what)
 {
     struct bcd_bytes v;
-    struct bcd_file *file = find_file(at, guid, what);
-    if (what == TYPE_FILE || (file && file->created))
+    struct bcd_file *file = bcd_file_find(at, guid, what);
+    if (what == BCD_TYPE || (file && file->created))
         return true;
     if (bcd_element(at, object, (uint32_t)what, &v) < 0)
         return false;
@@ -212,7 +87,7 @@ static int object_lookup(struct ferry *f, const struct node *dir, const char *na
     if (r < 0)
         return r;
     guid_of(dir, guid);
-    struct bcd_file *scratch = find_scratch(&at, guid, name);
+    struct bcd_file *scratch = bcd_file_scratch(&at, guid, name);
     r = bcd_object(&at, guid, &object);
     if (!r && scratch)
         *ret = id_of(&element_ops, guid, scratch->what);
@@ -248,9 +123,9 @@ static int object_readdir(struct ferry *f, const struct node *dir, uint64_t cook
     for (struct bcd_file *file = at.h->bcd_files; !r && !full && file; file = file->next, k++) {
         char name[sizeof file->name];
         struct node_id id = id_of(&element_ops, guid, file->what);
-        if (k < cookie || memcmp(file->guid, guid, 16) != 0 || !(file->created || file->what & SCRATCH))
+        if (k < cookie || memcmp(file->guid, guid, 16) != 0 || !(file->created || file->what & BCD_SCRATCH))
             continue;
-        if (file->what & SCRATCH)
+        if (file->what & BCD_SCRATCH)
             strcpy(name, file->name);
         else
             name_of(&at, object, (uint32_t)file->what, name, sizeof name);
@@ -306,10 +181,10 @@ static int element_getattr(struct ferry *f, const struct node *n, struct stat *r
     if (r < 0)
         return r;
     guid_of(n, guid);
-    struct bcd_file *file = find_file(&at, guid, n->id.c);
+    struct bcd_file *file = bcd_file_find(&at, guid, n->id.c);
     r = bcd_object(&at, guid, &object);
     if (!r && !file)
-        r = n->id.c & SCRATCH ? -ENOENT : content_of(&at, object, n->id.c, &text);
+        r = n->id.c & BCD_SCRATCH ? -ENOENT : bcd_content(&at, object, n->id.c, &text);
     if (!r) {
         fill(&at, S_IFREG, tree_ino(2002, n->id.a ^ n->id.c, n->id.b), object, ret);
         ret->st_size = (off_t)(file ? file->n : strlen(text));
@@ -348,37 +223,20 @@ static struct bcd_handle *bcd_handle_of(struct handle *h)
     return (struct bcd_handle *)(void *)h;
 }
 
-static int resize(struct bcd_file *file, size_t n)
-{
-    if (n > CONTENT_MAX)
-        return -EFBIG;
-    if (n > file->room) {
-        char *text = realloc(file->text, n + n / 2 + 64);
-        if (!text)
-            return -ENOMEM;
-        file->text = text;
-        file->room = n + n / 2 + 64;
-    }
-    if (n > file->n)
-        memset(file->text + file->n, 0, n - file->n);
-    file->n = n;
-    return 0;
-}
-
 /* The state of an element that is opened for writing. */
 static int writable_file(const struct bcd_at *at, const struct node *n, const uint8_t guid[16], int flags,
                          struct bcd_file **ret)
 {
-    struct bcd_file *file = find_file(at, guid, n->id.c);
+    struct bcd_file *file = bcd_file_find(at, guid, n->id.c);
     uint32_t object;
     if (!file) {
         _cleanup_free_ char *text = NULL;
         int r = bcd_object(at, guid, &object);
         if (!r)
-            r = n->id.c & SCRATCH ? -ENOENT : content_of(at, object, n->id.c, &text);
+            r = n->id.c & BCD_SCRATCH ? -ENOENT : bcd_content(at, object, n->id.c, &text);
         if (r < 0)
             return r;
-        file = new_file(at, guid, n->id.c);
+        file = bcd_file_new(at, guid, n->id.c);
         if (!file)
             return -ENOMEM;
         file->n = strlen(text);
@@ -409,7 +267,7 @@ static int element_open(struct ferry *f, const struct node *n, int flags, struct
     guid_of(n, guid);
     h->h = at.h;
     h->handle = (struct handle){ .ops = n->id.ops, .direct = true };
-    struct bcd_file *file = find_file(&at, guid, n->id.c);
+    struct bcd_file *file = bcd_file_find(&at, guid, n->id.c);
     if (writes || file) {
         r = writable_file(&at, n, guid, flags, &h->file);
         if (!r)
@@ -417,7 +275,7 @@ static int element_open(struct ferry *f, const struct node *n, int flags, struct
     } else {
         r = bcd_object(&at, guid, &object);
         if (!r)
-            r = content_of(&at, object, n->id.c, &h->text);
+            r = bcd_content(&at, object, n->id.c, &h->text);
         h->n = r ? 0 : strlen(h->text);
     }
     bcd_end(&at);
@@ -448,13 +306,13 @@ static int element_write(struct ferry *f, struct handle *handle, const void *buf
     struct bcd_handle *h = bcd_handle_of(handle);
     if (!h->file)
         return -EBADF;
-    if (off > CONTENT_MAX || len > CONTENT_MAX)
+    if (off > BCD_FILE_MAX || len > BCD_FILE_MAX)
         return -EFBIG;
     int r = hives_write(f, h->h);
     if (r < 0)
         return r;
     if (off + len > h->file->n)
-        r = resize(h->file, (size_t)off + len);
+        r = bcd_file_resize(h->file, (size_t)off + len);
     if (!r && len) {
         memcpy(h->file->text + off, buf, len);
         h->file->written = true;
@@ -472,7 +330,7 @@ static int element_flush(struct ferry *f, struct handle *handle)
     int r = bcd_begin(f, true, &at);
     if (r < 0)
         return r;
-    r = settle(&at, h->file);
+    r = bcd_file_settle(&at, h->file);
     bcd_end(&at);
     return r;
 }
@@ -485,9 +343,9 @@ static void element_release(struct ferry *f, struct handle *handle)
         pthread_rwlock_wrlock(&h->h->lock);
         h->file->refs--;
         if (!h->file->refs && h->file->gone)
-            free_file(h->file);
-        else if (!h->file->refs && !(h->file->what & SCRATCH))
-            remove_file(h->h, h->file);
+            bcd_file_free(h->file);
+        else if (!h->file->refs && !(h->file->what & BCD_SCRATCH))
+            bcd_file_remove(h->h, h->file);
         pthread_rwlock_unlock(&h->h->lock);
     }
     free(h->text);
@@ -511,12 +369,12 @@ static int element_setattr(struct ferry *f, const struct node *n, const struct s
     guid_of(n, guid);
     r = writable_file(&at, n, guid, 0, &file);
     if (!r) {
-        r = resize(file, (size_t)st->st_size);
+        r = bcd_file_resize(file, (size_t)st->st_size);
         if (!r && st->st_size)
             file->written = true;
-        if (!file->refs && !(file->what & SCRATCH)) { /* truncate(2) of a file that nobody has open */
-            r = r ? r : settle(&at, file);
-            remove_file(at.h, file);
+        if (!file->refs && !(file->what & BCD_SCRATCH)) { /* truncate(2) of a file that nobody has open */
+            r = r ? r : bcd_file_settle(&at, file);
+            bcd_file_remove(at.h, file);
         }
     }
     bcd_end(&at);
@@ -542,17 +400,18 @@ static int create_element(struct ferry *f, const struct node *dir, const char *n
     r = bcd_object(&at, guid, &object);
     bool scratch = !r && !what_of(&at, object, name, &number);
     if (scratch)
-        number = SCRATCH + ++scratches % SCRATCH;
-    if (!r && (scratch ? find_scratch(&at, guid, name) != NULL : element_there(&at, object, guid, number)))
+        number = BCD_SCRATCH + ++scratches % BCD_SCRATCH;
+    if (!r &&
+        (scratch ? bcd_file_scratch(&at, guid, name) != NULL : element_there(&at, object, guid, number)))
         r = -EEXIST;
     size_t n = 0;
     for (struct bcd_file *file = at.h->bcd_files; file; file = file->next)
         n++;
-    if (!r && n >= SCRATCH_MAX)
+    if (!r && n >= BCD_FILES_MAX)
         r = -ENOSPC;
     if (!r && strlen(name) >= sizeof((struct bcd_file *)0)->name)
         r = -ENAMETOOLONG;
-    struct bcd_file *file = r ? NULL : new_file(&at, guid, number);
+    struct bcd_file *file = r ? NULL : bcd_file_new(&at, guid, number);
     if (file) {
         file->created = !scratch;
         if (scratch)
@@ -575,18 +434,18 @@ static int unlink_element(struct ferry *f, const struct node *dir, const char *n
     if (r < 0)
         return r;
     guid_of(dir, guid);
-    struct bcd_file *file = find_scratch(&at, guid, name);
+    struct bcd_file *file = bcd_file_scratch(&at, guid, name);
     r = bcd_object(&at, guid, &object);
     if (!r && !file) {
         r = !what_of(&at, object, name, &what) || !element_there(&at, object, guid, what) ? -ENOENT
-            : what == TYPE_FILE                                                           ? -EPERM
+            : what == BCD_TYPE                                                            ? -EPERM
                                                                                           : 0;
-        file = r ? NULL : find_file(&at, guid, what);
+        file = r ? NULL : bcd_file_find(&at, guid, what);
         if (!r && !(file && file->created))
             r = bcd_element_delete(&at, object, (uint32_t)what);
     }
     if (!r && file)
-        remove_file(at.h, file);
+        bcd_file_remove(at.h, file);
     bcd_end(&at);
     return r;
 }
@@ -596,19 +455,19 @@ static int text_of(const struct bcd_at *at, const uint8_t guid[16], const char *
                    size_t *ret_n, struct bcd_file **ret_file, uint64_t *ret_what)
 {
     uint32_t object;
-    struct bcd_file *file = find_scratch(at, guid, name);
+    struct bcd_file *file = bcd_file_scratch(at, guid, name);
     int r = bcd_object(at, guid, &object);
     if (r < 0)
         return r;
-    *ret_what = SCRATCH;
+    *ret_what = BCD_SCRATCH;
     if (!file) {
         if (!what_of(at, object, name, ret_what) || !element_there(at, object, guid, *ret_what))
             return -ENOENT;
-        file = find_file(at, guid, *ret_what);
+        file = bcd_file_find(at, guid, *ret_what);
     }
     *ret_file = file;
     if (!file) {
-        r = content_of(at, object, *ret_what, ret);
+        r = bcd_content(at, object, *ret_what, ret);
         *ret_n = r ? 0 : strlen(*ret);
         return r;
     }
@@ -632,18 +491,19 @@ static int put_text(const struct bcd_at *at, const uint8_t guid[16], const char 
     if (r < 0)
         return r;
     if (what_of(at, object, name, &what)) {
-        struct bcd_file *open = find_file(at, guid, what);
-        r = set_content(at, guid, what, text, n);
+        struct bcd_file *open = bcd_file_find(at, guid, what);
+        r = bcd_set_content(at, guid, what, text, n);
         if (!r && open)
-            remove_file(at->h, open);
+            bcd_file_remove(at->h, open);
         return r;
     }
-    struct bcd_file *file = find_scratch(at, guid, name);
-    if (!file && strlen(name) < sizeof file->name && (file = new_file(at, guid, SCRATCH + ++scratches)))
+    struct bcd_file *file = bcd_file_scratch(at, guid, name);
+    if (!file && strlen(name) < sizeof file->name &&
+        (file = bcd_file_new(at, guid, BCD_SCRATCH + ++scratches)))
         strcpy(file->name, name);
     if (!file)
         return -ENOMEM;
-    r = resize(file, n);
+    r = bcd_file_resize(file, n);
     if (!r && n)
         memcpy(file->text, text, n);
     return r;
@@ -670,12 +530,12 @@ static int rename_element(struct ferry *f, const struct node *dir, const char *n
     if (!r && flags & ~(unsigned)RENAME_NOREPLACE)
         r = -EINVAL;
     if (!r && flags & RENAME_NOREPLACE &&
-        (find_scratch(&at, to, new_name) ||
+        (bcd_file_scratch(&at, to, new_name) ||
          (what_of(&at, object, new_name, &other) && element_there(&at, object, to, other))))
         r = -EEXIST;
     if (!r)
         r = text_of(&at, guid, name, &text, &n, &file, &what);
-    if (!r && what == TYPE_FILE)
+    if (!r && what == BCD_TYPE)
         r = -EPERM;
     if (!r && !memcmp(guid, to, 16) && what_of(&at, object, new_name, &other) && other == what) {
         bcd_end(&at); /* the same element under another spelling */
@@ -683,12 +543,12 @@ static int rename_element(struct ferry *f, const struct node *dir, const char *n
     }
     if (!r)
         r = put_text(&at, to, new_name, text, n);
-    if (!r && !(what & SCRATCH) && !(file && file->created)) {
+    if (!r && !(what & BCD_SCRATCH) && !(file && file->created)) {
         r = bcd_object(&at, guid, &object);
         r = r ? r : bcd_element_delete(&at, object, (uint32_t)what);
     }
     if (!r && file)
-        remove_file(at.h, file);
+        bcd_file_remove(at.h, file);
     bcd_end(&at);
     return r;
 }
@@ -830,7 +690,7 @@ static int remove_object(struct ferry *f, const struct node *dir, const char *na
     if (!r)
         r = bcd_object_delete(&at, guid);
     if (!r)
-        forget_files_of(&at, guid);
+        bcd_files_forget(&at, guid);
     bcd_end(&at);
     return r;
 }
@@ -851,7 +711,7 @@ static int rename_object(struct ferry *f, const struct node *dir, const char *na
         return r;
     r = bcd_object_rename(&at, guid, to);
     if (!r)
-        forget_files_of(&at, guid);
+        bcd_files_forget(&at, guid);
     bcd_end(&at);
     return r;
 }

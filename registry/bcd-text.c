@@ -16,10 +16,61 @@
 
 enum { MAX_VALUE = 1 << 20, MAX_LINE = 4096 };
 
+/* ---- what is put together ---- */
+
+struct out {
+    uint8_t *p; /* owned */
+    size_t n, room;
+    bool failed; /* no memory; what comes later is dropped */
+};
+
+static void put(struct out *out, const void *bytes, size_t n)
+{
+    if (out->failed)
+        return;
+    if (n >= out->room - out->n) { /* one byte is left for a NUL */
+        size_t room = 2 * out->room + n + 64;
+        uint8_t *p = realloc(out->p, room);
+        if (!p) {
+            out->failed = true;
+            return;
+        }
+        out->p = p;
+        out->room = room;
+    }
+    memcpy(out->p + out->n, bytes, n);
+    out->n += n;
+    out->p[out->n] = 0;
+}
+
+static void put_byte(struct out *out, uint32_t c)
+{
+    put(out, &(uint8_t){ (uint8_t)c }, 1);
+}
+
+static void put_text(struct out *out, const char *text)
+{
+    put(out, text, strlen(text));
+}
+
+static void put_line(struct out *out, const char *text)
+{
+    put_text(out, text);
+    put_byte(out, '\n');
+}
+
+/* A number and the line's end. */
+static void put_number(struct out *out, uint64_t v, bool hex)
+{
+    char line[32];
+    snprintf(line, sizeof line, hex ? "0x%" PRIx64 : "%" PRIu64, v);
+    put_line(out, line);
+}
+
 /* ---- UTF-16 and UTF-8 ---- */
 
 /* Puts the text of UTF-16 units; false at a lone surrogate, or a line end. */
-static bool put_units(FILE *out, const uint8_t *p, size_t units)
+static bool put_units(struct out *out, const uint8_t *p, size_t units)
 {
     for (size_t i = 0; i < units; i++) {
         uint32_t c = (uint32_t)(p[2 * i] | p[2 * i + 1] << 8);
@@ -33,16 +84,21 @@ static bool put_units(FILE *out, const uint8_t *p, size_t units)
             i++;
         }
         if (c < 0x80) {
-            fputc((int)c, out);
-        } else if (c < 0x800) {
-            fprintf(out, "%c%c", (int)(0xc0 | c >> 6), (int)(0x80 | (c & 63)));
-        } else if (c < 0x10000) {
-            fprintf(out, "%c%c%c", (int)(0xe0 | c >> 12), (int)(0x80 | (c >> 6 & 63)),
-                    (int)(0x80 | (c & 63)));
-        } else {
-            fprintf(out, "%c%c%c%c", (int)(0xf0 | c >> 18), (int)(0x80 | (c >> 12 & 63)),
-                    (int)(0x80 | (c >> 6 & 63)), (int)(0x80 | (c & 63)));
+            put_byte(out, c);
+            continue;
         }
+        if (c < 0x800) {
+            put_byte(out, 0xc0 | c >> 6);
+        } else {
+            if (c < 0x10000) {
+                put_byte(out, 0xe0 | c >> 12);
+            } else {
+                put_byte(out, 0xf0 | c >> 18);
+                put_byte(out, 0x80 | (c >> 12 & 63));
+            }
+            put_byte(out, 0x80 | (c >> 6 & 63));
+        }
+        put_byte(out, 0x80 | (c & 63));
     }
     return true;
 }
@@ -56,7 +112,7 @@ static size_t units_before_nul(const uint8_t *p, size_t n)
 }
 
 /* Appends the UTF-16 of n bytes of UTF-8; false: it isn't. */
-static bool add_units(FILE *out, const char *text, size_t n)
+static bool add_units(struct out *out, const char *text, size_t n)
 {
     const uint8_t *s = (const uint8_t *)text, *end = s + n;
     while (s < end) {
@@ -74,12 +130,12 @@ static bool add_units(FILE *out, const char *text, size_t n)
             return false;
         if (c >= 0x10000) {
             uint32_t high = 0xd800 + ((c - 0x10000) >> 10);
-            fputc((int)(high & 255), out);
-            fputc((int)(high >> 8), out);
+            put_byte(out, high & 255);
+            put_byte(out, high >> 8);
             c = 0xdc00 + ((c - 0x10000) & 0x3ff);
         }
-        fputc((int)(c & 255), out);
-        fputc((int)(c >> 8), out);
+        put_byte(out, c & 255);
+        put_byte(out, c >> 8);
     }
     return true;
 }
@@ -94,7 +150,7 @@ static uint32_t type_of(unsigned format)
 }
 
 /* An object's id, as its alias where it has one. */
-static bool put_object(FILE *out, const uint8_t *p, size_t units)
+static bool put_object(struct out *out, const uint8_t *p, size_t units)
 {
     char id[GUID_TEXT + 3];
     uint8_t guid[16];
@@ -109,14 +165,16 @@ static bool put_object(FILE *out, const uint8_t *p, size_t units)
     if (!guid_from_text(id, units, guid))
         return false;
     const char *alias = bcd_alias(guid);
-    if (alias)
-        fprintf(out, "{%s}\n", alias);
-    else
-        fprintf(out, "%s\n", id);
+    if (alias) {
+        put_byte(out, '{');
+        put_text(out, alias);
+        put_byte(out, '}');
+    }
+    put_line(out, alias ? "" : id);
     return true;
 }
 
-static bool put_objects(FILE *out, const uint8_t *p, size_t n)
+static bool put_objects(struct out *out, const uint8_t *p, size_t n)
 {
     while (n >= 2) {
         size_t units = units_before_nul(p, n);
@@ -139,27 +197,28 @@ static uint64_t integer(const uint8_t *p, size_t n)
     return v;
 }
 
-static void put_integer(FILE *out, uint32_t object_type, uint32_t element, uint64_t v)
+static void put_integer(struct out *out, uint32_t object_type, uint32_t element, uint64_t v)
 {
     const char *word = bcd_word(object_type, element, v);
     if (word)
-        fprintf(out, "%s\n", word);
-    else if (bcd_is_hex(object_type, element))
-        fprintf(out, "0x%" PRIx64 "\n", v);
+        put_line(out, word);
     else
-        fprintf(out, "%" PRIu64 "\n", v);
+        put_number(out, v, bcd_is_hex(object_type, element));
 }
 
-static void put_hex(FILE *out, const uint8_t *p, size_t n)
+static void put_hex(struct out *out, const uint8_t *p, size_t n)
 {
-    fputs("hex:", out);
-    for (size_t i = 0; i < n; i++)
-        fprintf(out, "%s%02x", i ? "," : "", p[i]);
-    fputc('\n', out);
+    static const char digits[] = "0123456789abcdef";
+    put_text(out, "hex:");
+    for (size_t i = 0; i < n; i++) {
+        char byte[] = { ',', digits[p[i] >> 4], digits[p[i] & 15], 0 };
+        put_text(out, i ? byte : byte + 1);
+    }
+    put_byte(out, '\n');
 }
 
 /* False: the bytes aren't what the format says, so they are shown as such. */
-static bool put_value(FILE *out, uint32_t object_type, uint32_t element, const uint8_t *p, size_t n,
+static bool put_value(struct out *out, uint32_t object_type, uint32_t element, const uint8_t *p, size_t n,
                       const struct bcd_context *c)
 {
     char device[MAX_LINE];
@@ -168,12 +227,12 @@ static bool put_value(FILE *out, uint32_t object_type, uint32_t element, const u
     case BCD_DEVICE:
         if (!bcd_device_to_text(p, n, c, device, sizeof device))
             return false;
-        fprintf(out, "%s\n", device);
+        put_line(out, device);
         return true;
     case BCD_STRING: /* one that looks like bytes would be read back as such */
         if ((units >= 4 && !memcmp(p, "h\0e\0x\0:\0", 8)) || !put_units(out, p, units))
             return false;
-        fputc('\n', out);
+        put_byte(out, '\n');
         return true;
     case BCD_OBJECT:
         return put_object(out, p, units);
@@ -187,11 +246,11 @@ static bool put_value(FILE *out, uint32_t object_type, uint32_t element, const u
     case BCD_BOOLEAN:
         if (n != 1)
             return false;
-        fputs(p[0] ? "Yes\n" : "No\n", out);
+        put_line(out, p[0] ? "Yes" : "No");
         return true;
     case BCD_INTEGERS:
         for (size_t i = 0; i + 8 <= n; i += 8)
-            fprintf(out, "0x%" PRIx64 "\n", integer(p + i, 8));
+            put_number(out, integer(p + i, 8), true);
         return n % 8 == 0;
     default:
         return false;
@@ -201,25 +260,19 @@ static bool put_value(FILE *out, uint32_t object_type, uint32_t element, const u
 int bcd_to_text(uint32_t object_type, uint32_t element, uint32_t reg_type, const void *data, size_t n,
                 const struct bcd_context *c, char **ret)
 {
-    char *text = NULL;
-    size_t size = 0;
+    struct out out = { 0 };
     if (reg_type != type_of(bcd_format(element)) || n > MAX_VALUE)
         return -EINVAL;
-    FILE *out = open_memstream(&text, &size);
-    if (!out)
-        return -ENOMEM;
-    bool good = put_value(out, object_type, element, data, n, c);
-    if (!good) {
-        rewind(out);
-        fflush(out);
-        put_hex(out, data, n);
+    put(&out, "", 0); /* the text of an empty list is one, too */
+    if (!put_value(&out, object_type, element, data, n, c)) {
+        out.n = 0;
+        put_hex(&out, data, n);
     }
-    bool failed = ferror(out);
-    if (fclose(out) || failed) {
-        free(text);
+    if (out.failed) {
+        free(out.p);
         return -ENOMEM;
     }
-    *ret = text;
+    *ret = (char *)out.p;
     return 0;
 }
 
@@ -271,7 +324,7 @@ static int parse_object(const char *s, const struct bcd_context *c, uint8_t ret[
     return 0;
 }
 
-static int add_object(FILE *out, const char *s, const struct bcd_context *c)
+static int add_object(struct out *out, const char *s, const struct bcd_context *c)
 {
     uint8_t guid[16];
     char text[GUID_TEXT + 3] = "{";
@@ -281,41 +334,41 @@ static int add_object(FILE *out, const char *s, const struct bcd_context *c)
     guid_to_text(guid, text + 1);
     text[GUID_TEXT + 1] = '}';
     add_units(out, text, GUID_TEXT + 2);
-    fwrite("\0", 1, 2, out);
+    put(out, "\0", 2);
     return 0;
 }
 
-static int add_hex(FILE *out, const char *s)
+static int add_hex(struct out *out, const char *s)
 {
     while (*s) {
         if (!isxdigit((unsigned char)s[0]) || !isxdigit((unsigned char)s[1]) || (s[2] && s[2] != ','))
             return -EINVAL;
         char pair[3] = { s[0], s[1], 0 };
-        fputc((int)strtoul(pair, NULL, 16), out);
+        put_byte(out, (uint32_t)strtoul(pair, NULL, 16));
         s += s[2] ? 3 : 2;
     }
     return 0;
 }
 
-static int add_device(FILE *out, const char *s, const struct bcd_context *c)
+static int add_device(struct out *out, const char *s, const struct bcd_context *c)
 {
     _cleanup_free_ uint8_t *data = NULL;
     size_t n;
     int r = bcd_device_from_text(s, c, &data, &n);
     if (!r)
-        fwrite(data, 1, n, out);
+        put(out, data, n);
     return r;
 }
 
-static void add_integer(FILE *out, uint64_t v)
+static void add_integer(struct out *out, uint64_t v)
 {
     uint8_t b[8];
     put_le64(b, v);
-    fwrite(b, 1, 8, out);
+    put(out, b, 8);
 }
 
 /* One line; *lines counts those before. */
-static int add_line(FILE *out, uint32_t object_type, uint32_t element, const char *s, size_t lines,
+static int add_line(struct out *out, uint32_t object_type, uint32_t element, const char *s, size_t lines,
                     const struct bcd_context *c)
 {
     unsigned format = bcd_format(element);
@@ -332,7 +385,7 @@ static int add_line(FILE *out, uint32_t object_type, uint32_t element, const cha
     case BCD_STRING:
         if (!add_units(out, s, strlen(s)))
             return -EINVAL;
-        fwrite("\0", 1, 2, out);
+        put(out, "\0", 2);
         return 0;
     case BCD_OBJECT:
     case BCD_OBJECTS:
@@ -346,14 +399,14 @@ static int add_line(FILE *out, uint32_t object_type, uint32_t element, const cha
     case BCD_BOOLEAN:
         r = parse_boolean(s, &flag);
         if (!r)
-            fputc(flag, out);
+            put_byte(out, flag);
         return r;
     default:
         return -EINVAL;
     }
 }
 
-static int add_lines(FILE *out, uint32_t object_type, uint32_t element, char *text,
+static int add_lines(struct out *out, uint32_t object_type, uint32_t element, char *text,
                      const struct bcd_context *c)
 {
     size_t lines = 0;
@@ -370,11 +423,11 @@ static int add_lines(FILE *out, uint32_t object_type, uint32_t element, char *te
         hex = !strncmp(line, "hex:", 4);
     }
     if (!lines && bcd_format(element) == BCD_STRING)
-        fwrite("\0", 1, 2, out);
+        put(out, "\0", 2);
     else if (!lines && bcd_format(element) != BCD_OBJECTS && bcd_format(element) != BCD_INTEGERS)
         return -EINVAL;
     if (bcd_format(element) == BCD_OBJECTS && !hex)
-        fwrite("\0", 1, 2, out);
+        put(out, "\0", 2);
     return 0;
 }
 
@@ -392,26 +445,24 @@ int bcd_from_text(uint32_t object_type, uint32_t element, const char *text, size
                   const struct bcd_bytes *was, const struct bcd_context *c, struct bcd_bytes *ret)
 {
     unsigned format = bcd_format(element);
-    char *data = NULL;
-    size_t size = 0;
+    struct out out = { 0 };
     if (n > MAX_VALUE || memchr(text, 0, n))
         return -EINVAL;
     _cleanup_free_ char *copy = strndup(text, n);
-    FILE *out = copy ? open_memstream(&data, &size) : NULL;
-    if (!out)
+    if (!copy)
         return -ENOMEM;
     int r = 0;
+    put(&out, "", 0); /* a value of no bytes has its memory, too */
     if (says_the_same(object_type, element, text, n, was, c))
-        fwrite(was->data, 1, was->n, out);
+        put(&out, was->data, was->n);
     else
-        r = add_lines(out, object_type, element, copy, c);
-    bool failed = ferror(out);
-    if (fclose(out) || failed)
+        r = add_lines(&out, object_type, element, copy, c);
+    if (out.failed)
         r = -ENOMEM;
     if (r < 0) {
-        free(data);
+        free(out.p);
         return r;
     }
-    *ret = (struct bcd_bytes){ .reg_type = type_of(format), .data = (uint8_t *)data, .n = size };
+    *ret = (struct bcd_bytes){ .reg_type = type_of(format), .data = out.p, .n = out.n };
     return 0;
 }

@@ -56,6 +56,15 @@ int sparse_gt_place(struct sparse *s, uint64_t gt, struct gt_place *ret);
 /* The end of the run of absent tables from gt on, at most gt + max; gt itself when it isn't one. -EIO. */
 int sparse_gt_absent(struct sparse *s, uint64_t gt, uint64_t max, uint64_t *ret);
 
+/* How many tables from gt on, before table `last`, lie in a hole of the file, and so do their copies; 0 where
+ * that isn't known. `place` is that of gt. What it took is added to *effort. */
+uint64_t sparse_gt_unwritten(struct sparse *s, uint64_t gt, uint64_t last, const struct gt_place *place,
+                             unsigned *effort);
+/* How many tables from gt on, before table `last`, are absent or have no entries, as far as that is seen at
+ * a glance: in the directories, in a hole of the file, or in 32 KiB. A table with a copy isn't empty unless
+ * the copy is; one of a stream without copies is never called empty. */
+uint64_t sparse_gt_empty(struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort);
+
 /* A difference between a table and its copy. */
 struct gt_differ {
     uint64_t n; /* entries */

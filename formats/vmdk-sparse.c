@@ -29,7 +29,8 @@ enum {
     MAX_GD_BYTES = 64 << 20, /* 512 TiB in usual grains, 4 TiB in grains of one sector */
     CHECK_TABLES = 2048,     /* read at open, 4 MiB: all tables of 64 GiB of allocated disk */
     CHECK_ITEMS = 4096,      /* grains and markers of a stream that are looked at when opening */
-    SKIP_TABLES = 65536,     /* absent tables passed in one call of map */
+    SKIP_TABLES = 65536,     /* absent tables that are passed as one when opening */
+    LOOK_EMPTY = 8,          /* in one call of map, for empty tables behind a hole */
     PREFETCH_GRAINS = 256,   /* per call: more than one request's worth */
     SIZE_BEFORE = 4,         /* bytes of a stored size that some writers put before a grain without a head */
 };
@@ -74,6 +75,13 @@ static uint32_t gte_of(const struct cache_block *b, uint64_t i)
     return le32(bytes_of(b->data, b->size, 0, &bad), (size_t)i * GT_ENTRY);
 }
 
+/* How many entries from `i` on are 0. */
+static uint64_t gtes_absent(const struct cache_block *b, uint64_t i)
+{
+    struct bad bad = { 0 };
+    return bytes_zeros(bytes_of(b->data, b->size, 0, &bad), (size_t)i * GT_ENTRY) / GT_ENTRY;
+}
+
 /* How many bytes of grain g the disk has. */
 static uint64_t grain_length(const struct sparse *s, uint64_t g)
 {
@@ -106,14 +114,33 @@ static int classify(const struct sparse *s, uint64_t g, uint32_t gte, enum exten
 
 /* ---- map ---- */
 
-/* The end of the run of absent tables that begins at gt, as a byte of the disk. */
-static int absent_until(struct sparse *s, uint64_t gt, uint64_t *ret)
+/* Where table gt begins, as a byte of the disk. */
+static uint64_t table_start(const struct sparse *s, uint64_t gt)
 {
-    uint64_t end;
-    int r = sparse_gt_absent(s, gt, SKIP_TABLES, &end);
-    end = max_u64(end, gt + 1);
-    *ret = end == s->n_gts ? s->disk.size : end * s->h.gtes_per_gt * s->grain;
-    return r;
+    return gt >= s->n_gts ? s->disk.size : gt * s->h.gtes_per_gt * s->grain;
+}
+
+/* The end of the run of absent and of empty tables that begins at gt, as a byte of the disk. VMware and QEMU
+ * make all tables of a new disk, and most of them stay empty. */
+static uint64_t empty_until(struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
+{
+    last = min_u64(last, s->n_gts);
+    for (unsigned i = 0; i < LOOK_EMPTY && gt < last; i++) {
+        uint64_t n = sparse_gt_empty(s, gt, last, effort);
+        if (!n)
+            break;
+        gt += n;
+    }
+    return table_start(s, gt);
+}
+
+/* Where tables that say nothing follow a hole, it goes on. */
+static uint64_t go_on(struct sparse *s, uint64_t end, uint64_t until, struct extent *e)
+{
+    const uint64_t span = s->h.gtes_per_gt * s->grain;
+    if (end % span || end >= until || end >= s->capacity)
+        return end;
+    return empty_until(s, end / span, div_up(until, span), &e->effort);
 }
 
 /* The run of grains of one kind that begins at grain g and ends in its table, before `until`. */
@@ -126,13 +153,18 @@ static int map_table(struct sparse *s, uint64_t g, uint64_t until, struct extent
     if (r < 0)
         return r;
     r = classify(s, g, gte_of(b, g - first), &ret->kind);
+    enum { EMPTY_ENTRIES = 4 * EFFORT_ENTRIES };
     enum extent_kind kind = ret->kind;
-    uint64_t start = g;
-    for (g++; !r && g < last; g++)
-        if (classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
+    uint64_t start = g, empty = 0;
+    for (g++; !r && g < last; g++) {
+        uint64_t n = kind == EXTENT_HOLE ? min_u64(gtes_absent(b, g - first), last - g) : 0;
+        empty += n;
+        g += n;
+        if (g == last || classify(s, g, gte_of(b, g - first), &kind) < 0 || kind != ret->kind)
             break;
+    }
     cache_put(s->cache, b);
-    ret->effort = (unsigned)((g - start) / EFFORT_ENTRIES);
+    ret->effort = (unsigned)((g - start - empty) / EFFORT_ENTRIES + empty / EMPTY_ENTRIES);
     *ret_end = g;
     return r;
 }
@@ -147,12 +179,14 @@ static int sparse_map(struct disk *d, uint64_t off, uint64_t len, struct extent 
         struct gt_place place;
         int r = sparse_gt_place(s, gt, &place);
         if (!r && !place.sector)
-            r = absent_until(s, gt, &end);
+            end = table_start(s, gt + 1);
         else if (!r && !(r = map_table(s, g, div_up(off + len, s->grain), &e, &end)))
             end *= s->grain;
         if (r < 0)
             return r;
-        if (e.kind != EXTENT_HOLE)
+        if (e.kind == EXTENT_HOLE)
+            end = go_on(s, end, off + len, &e);
+        else
             end = min_u64(end, s->capacity); /* the last grain may reach past it */
     }
     e.length = min_u64(len, end - off);
@@ -468,12 +502,17 @@ static int check_tables(struct sparse *s, uint64_t limit, struct notes *notes, s
     if (!c.buf)
         return fault_in(fault, -ENOMEM, s->file->name, "out of memory");
     int r = 0;
+    unsigned ignored = 0;
     uint64_t end = sparse_gd_checked(s, limit);
     for (uint64_t tables = 0, next; !r && c.gt < end && tables < limit; tables++, c.gt = next) {
         next = c.gt + 1;
         if (sparse_gt_place(s, c.gt, &c.place) < 0)
             continue; /* as above */
-        r = c.place.sector ? check_table(s, &c, fault) : check_absent(s, &c, &next, fault);
+        uint64_t unwritten = sparse_gt_unwritten(s, c.gt, end, &c.place, &ignored);
+        if (unwritten)
+            next = c.gt + unwritten;
+        else
+            r = c.place.sector ? check_table(s, &c, fault) : check_absent(s, &c, &next, fault);
     }
     free(c.buf);
     if (c.differ)

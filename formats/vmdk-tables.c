@@ -13,6 +13,10 @@
 enum {
     FILLED_TABLES = 64,  /* always looked at to learn whether redundant tables are in use */
     CHECK_ENTRIES = 512, /* of a directory, for each table that may be read: 32 TiB of disk in usual grains */
+    SKIP_TABLES = 65536, /* looked at in one go, in the directories only */
+    READ_EMPTY = 32 << 10,             /* bytes of tables looked at in one go, for whether they are empty */
+    READ_PER_EFFORT = 512,             /* of these */
+    PASS_ENTRIES = 4 * EFFORT_ENTRIES, /* of a directory that are passed, for a unit of effort */
 };
 
 uint64_t sparse_gt_entries(const struct sparse *s, uint64_t gt)
@@ -79,6 +83,121 @@ int sparse_gt_absent(struct sparse *s, uint64_t gt, uint64_t max, uint64_t *ret)
     *ret = gt;
     return 0;
 }
+
+/* ---- empty tables ---- */
+
+static uint64_t table_bytes(const struct sparse *s)
+{
+    return (uint64_t)s->h.gtes_per_gt * GT_ENTRY;
+}
+
+/* Is it `k` tables behind `first`? */
+static bool lies_behind(const struct sparse *s, const struct gt_place *first, uint64_t k,
+                        const struct gt_place *place)
+{
+    uint64_t sectors = k * (table_bytes(s) / VMDK_SECTOR);
+    return place->sector && place->sector == first->sector + sectors &&
+           place->copy == (first->copy ? first->copy + sectors : 0);
+}
+
+/* The tables from gt on, before table `last`, that follow each other in the file too, as do their copies. */
+static uint64_t count_adjacent(struct sparse *s, uint64_t gt, uint64_t last, const struct gt_place *first)
+{
+    uint64_t n = 0;
+    bool goes_on = true;
+    for (last = min_u64(last, gt + SKIP_TABLES); goes_on && gt + n < last;) {
+        struct table32_piece p, r = { 0 };
+        if (table32_get(&s->gd, gt + n, &p) < 0)
+            break;
+        goes_on = !s->rgd.n || !table32_get(&s->rgd, gt + n, &r);
+        for (size_t i = 0; goes_on && i < p.n && (!s->rgd.n || i < r.n) && gt + n < last; i++) {
+            struct gt_place place;
+            goes_on = settle(s, gt + n, table32_at(&p, i), s->rgd.n ? table32_at(&r, i) : 0, &place) &&
+                      lies_behind(s, first, n, &place);
+            n += goes_on;
+        }
+        table32_put(&p);
+        if (r.n)
+            table32_put(&r);
+    }
+    return n;
+}
+
+/* How many whole tables from a sector on lie in a hole of the file. */
+static uint64_t tables_in_hole(const struct sparse *s, uint32_t sector, uint64_t max, unsigned *effort)
+{
+    struct extent e;
+    if (file_map(s->file, (uint64_t)sector * VMDK_SECTOR, max * table_bytes(s), &e) < 0)
+        return 0;
+    *effort += e.effort;
+    return e.kind == EXTENT_HOLE ? e.length / table_bytes(s) : 0;
+}
+
+/* May an empty table of a place be passed without a look at anything else? The absent entries of a stream
+ * are believed only after a look at the stream. */
+static bool can_pass(const struct sparse *s, const struct gt_place *place)
+{
+    return table_bytes(s) % VMDK_SECTOR == 0 && place->sector &&
+           (place->copy || !(s->h.flags & VMDK_FLAG_MARKERS));
+}
+
+uint64_t sparse_gt_unwritten(struct sparse *s, uint64_t gt, uint64_t last, const struct gt_place *place,
+                             unsigned *effort)
+{
+    if (!can_pass(s, place))
+        return 0;
+    uint64_t n = tables_in_hole(s, place->sector, last - gt, effort);
+    if (n && place->copy && !s->unfilled)
+        n = tables_in_hole(s, place->copy, n, effort);
+    if (n)
+        n = count_adjacent(s, gt, gt + n, place);
+    *effort += (unsigned)(n / PASS_ENTRIES);
+    return n;
+}
+
+/* How many whole tables from a sector on are all zeros, of `n` that are read. */
+static uint64_t tables_zeroed(const struct sparse *s, uint32_t sector, uint64_t n, unsigned *effort)
+{
+    uint8_t buf[READ_EMPTY];
+    size_t bytes = (size_t)(n * table_bytes(s));
+    uint64_t at = (uint64_t)sector * VMDK_SECTOR;
+    struct bad bad = { 0 };
+    if (file_pread(s->file, buf, bytes, at) < 0)
+        return 0; /* who asks there gets the error, or the redundant copy */
+    *effort += (unsigned)(bytes / READ_PER_EFFORT);
+    return bytes_zeros(bytes_of(buf, bytes, at, &bad), 0) / table_bytes(s);
+}
+
+static uint64_t count_zeroed(struct sparse *s, uint64_t gt, uint64_t last, const struct gt_place *place,
+                             unsigned *effort)
+{
+    if (!can_pass(s, place) || table_bytes(s) > READ_EMPTY)
+        return 0;
+    uint64_t n = count_adjacent(s, gt, min_u64(last, gt + READ_EMPTY / table_bytes(s)), place);
+    if (n)
+        n = tables_zeroed(s, place->sector, n, effort);
+    if (n && place->copy && !s->unfilled)
+        n = tables_zeroed(s, place->copy, n, effort);
+    return n;
+}
+
+uint64_t sparse_gt_empty(struct sparse *s, uint64_t gt, uint64_t last, unsigned *effort)
+{
+    struct gt_place place;
+    uint64_t end;
+    if (sparse_gt_place(s, gt, &place) < 0)
+        return 0;
+    if (!place.sector) {
+        if (sparse_gt_absent(s, gt, min_u64(last - gt, SKIP_TABLES), &end) < 0)
+            return 0;
+        *effort += (unsigned)((end - gt) / PASS_ENTRIES);
+        return end - gt;
+    }
+    uint64_t n = sparse_gt_unwritten(s, gt, last, &place, effort);
+    return n ? n : count_zeroed(s, gt, last, &place, effort);
+}
+
+/* ---- opening ---- */
 
 /* Finds a directory of n_gts entries at a sector; its entries are unchecked. */
 static int find_gd(const struct sparse *s, uint64_t sector, const char *what, struct table32 *ret,

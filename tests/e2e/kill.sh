@@ -58,7 +58,7 @@ for ((round = 1; round <= kills; round++)); do
     # most die in the first second; some after the commit that comes by itself
     delay=$((RANDOM % 1200))
     [ $((round % 6)) != 0 ] || delay=$((5000 + RANDOM % 1000))
-    sleep $((delay / 1000)).$(printf %03d $((delay % 1000)))
+    sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))"
     die
     wait $worker || fail "kill $round, $delay ms: what is written while nothing is wrong must succeed" "$tmp/load.out"
     mount_ok "$tmp/disk.img" -- -o "overlay=$tmp/kept"
@@ -93,7 +93,7 @@ mkdir "$small"
 mount -t tmpfs -o size=6m tmpfs "$small" 2>"$out" || skip "no small file system can be made here"
 exit_commands+=('umount "$small"')
 for volume in disk0p1 disk0p2 disk0p3; do
-    rm -rf "$small"/*
+    rm -rf "${small:?}"/*
     mount_ok "$tmp/disk.img" -- -o "overlay=$small/kept"
     v=$volumes/$volume
     check "$volume: a file" sh -c "mkdir '$v/dir' && seq 1000 >'$v/dir/early'"
@@ -118,7 +118,7 @@ for volume in disk0p1 disk0p2 disk0p3; do
     three_clean "$volume, with more room" "$tmp/now.raw"
     unmount
     check "$volume: qemu-img check" qemu-img check "$small"/kept/*.qcow2
-    rm -rf "$small"/*
+    rm -rf "${small:?}"/*
     mount -o remount,size=6m "$small"
 done
 is "the source is as it was" "$(sha "$tmp/disk.img")" "$before"

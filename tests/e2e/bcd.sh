@@ -60,16 +60,9 @@ round_trip() {
     [ "$n" -gt 20 ] || fail "only $n elements"
 }
 
-# new_text: the text taken by a new element is that of the old one, so that encoding is tested, not only recognition
-copies() {
-    cp -a "$mnt/bcd/bootmgr/" "$tmp/bootmgr.out"
-    cp -a "$tmp/bootmgr.out" "$mnt/bcd/{11111111-2222-3333-4444-555555555555}" || return
-    cp "$mnt/bcd/bootmgr/.type" "$mnt/bcd/{11111111-2222-3333-4444-555555555555}/.type"
-}
-
 efi=5541e87d-91a5-4f2b-ad43-a0345c199e9b
-make_efi "$tmp/efi.img" "$(corpus bcd/asus/BCD.xz)" "$efi" 8c10b83e-8c9e-461e-aaf0-40974b9adf12 \
-    1c6ab89c-bcbf-4abe-8593-618e4d2f5811 || skip "no volumes can be made here"
+make_efi "$tmp/efi.img" "$(corpus bcd/asus/BCD.xz)" "$efi" 1c6ab89c-bcbf-4abe-8593-618e4d2f5811 \
+    9d4a7cb0-ab9d-4d71-961f-50f1d9c9252f || skip "no volumes can be made here"
 before=$(sha "$tmp/efi.img")
 
 # ---- reading ----
@@ -79,7 +72,7 @@ is "the boot manager" "$(readlink "$bcd/bootmgr")" '{9dea862c-5cdd-4e70-acc1-f32
 check "the default" test -f "$bcd/default/osdevice"
 like "a device" "$(cat "$bcd/default/osdevice")" '^partition=disk0p2$'
 is "that of the boot manager" "$(cat "$bcd/bootmgr/device")" partition=disk0p1
-like "one that isn't here" "$(cat "$bcd"/{*}/*device)" "gpt:$efi/9d4a7cb0-ab9d-4d71-961f-50f1d9c9252f"
+like "one that isn't here" "$(cat "$bcd"/{*}/*device)" "gpt:$efi/8c10b83e-8c9e-461e-aaf0-40974b9adf12"
 is "its type" "$(cat "$bcd/bootmgr/.type")" 0x10100002
 check "without case" test -f "$bcd/BOOTMGR/TimeOut"
 check_not "read-only" sh -c "echo 7 >'$bcd/bootmgr/timeout'"
@@ -123,11 +116,11 @@ check "a number" sh -c "echo 0x1e >'$bcd/bootmgr/timeout'"
 is "is there" "$(cat "$bcd/bootmgr/timeout")" 30
 check "sed -i" sed -i 's/30/31/' "$bcd/bootmgr/timeout"
 is "has its effect" "$(cat "$bcd/bootmgr/timeout")" 31
-check_not "no number" sh -c "echo soon >'$bcd/bootmgr/timeout'"
+check_not "no number" cp <(echo soon) "$bcd/bootmgr/timeout"
 is "the old value stays" "$(cat "$bcd/bootmgr/timeout")" 31
-check_not "an unknown partition" sh -c "echo partition=disk7p9 >'$bcd/default/osdevice'"
+check_not "an unknown partition" cp <(echo partition=disk7p9) "$bcd/default/osdevice"
 is "the old device stays" "$(cat "$bcd/default/osdevice")" partition=disk0p2
-check "one by its ids" sh -c "echo partition=gpt:$efi/8c10b83e-8c9e-461e-aaf0-40974b9adf12 >'$bcd/default/osdevice'"
+check "one by its ids" sh -c "echo partition=gpt:$efi/1c6ab89c-bcbf-4abe-8593-618e4d2f5811 >'$bcd/default/osdevice'"
 is "is one of ours" "$(cat "$bcd/default/osdevice")" partition=disk0p1
 check "an MBR disk's" sh -c "echo partition=mbr:5cbea03e@368050176 >'$bcd/default/osdevice'"
 is "is none of ours" "$(cat "$bcd/default/osdevice")" partition=mbr:5cbea03e@368050176

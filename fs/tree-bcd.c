@@ -216,6 +216,7 @@ struct bcd_handle {
     struct bcd_file *file; /* shared; NULL: `text` is the content */
     char *text;            /* owned */
     size_t n;
+    _Atomic bool wrote; /* since the last flush; the session has cleared its own when it calls */
 };
 
 static struct bcd_handle *bcd_handle_of(struct handle *h)
@@ -315,7 +316,7 @@ static int element_write(struct ferry *f, struct handle *handle, const void *buf
         r = bcd_file_resize(h->file, (size_t)off + len);
     if (!r && len) {
         memcpy(h->file->text + off, buf, len);
-        h->file->written = true;
+        h->file->written = h->wrote = true;
     }
     hives_done(h->h);
     return r;
@@ -325,8 +326,9 @@ static int element_flush(struct ferry *f, struct handle *handle)
 {
     struct bcd_handle *h = bcd_handle_of(handle);
     struct bcd_at at;
-    if (!h->file || !h->handle.wrote)
+    if (!h->file || !h->wrote)
         return 0;
+    h->wrote = false;
     int r = bcd_begin(f, true, &at);
     if (r < 0)
         return r;

@@ -371,6 +371,18 @@ int bcd_element_text(const struct bcd_at *at, uint32_t object, uint32_t element,
     return r == -EINVAL ? -EUCLEAN : r; /* its registry type isn't that of its number */
 }
 
+int bcd_element_check_text(const struct bcd_at *at, uint32_t object, uint32_t element, const char *text,
+                           size_t n)
+{
+    uint8_t guid[16];
+    struct bcd_bytes v;
+    struct bcd_context c = context_of(at, guid);
+    int r = bcd_from_text(bcd_object_type(at, object), element, text, n, NULL, &c, &v);
+    if (!r)
+        free(v.data);
+    return r == -ENOENT ? -EINVAL : r;
+}
+
 int bcd_element_set_text(const struct bcd_at *at, uint32_t object, uint32_t element, const char *text,
                          size_t n)
 {

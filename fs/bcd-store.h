@@ -43,6 +43,8 @@ bool bcd_element_at(const struct bcd_at *at, uint32_t object, size_t *i, uint32_
 void bcd_files_drop(struct reg_hive *h);
 /* Text of an element, and the element by its text. */
 int bcd_element_text(const struct bcd_at *at, uint32_t object, uint32_t element, char **ret);
+int bcd_element_check_text(const struct bcd_at *at, uint32_t object, uint32_t element, const char *text,
+                           size_t n);
 int bcd_element_set_text(const struct bcd_at *at, uint32_t object, uint32_t element, const char *text,
                          size_t n);
 #endif

@@ -302,6 +302,19 @@ static int element_read(struct ferry *f, struct handle *handle, void *buf, size_
     return 0;
 }
 
+/* Whole lines that no element can have are refused at once: a shell doesn't see the error of a close. */
+static int check_lines(const struct bcd_at *at, struct bcd_file *file)
+{
+    uint32_t object;
+    if (file->what & (BCD_SCRATCH | BCD_TYPE) || file->gone || !file->n || file->text[file->n - 1] != '\n' ||
+        bcd_object(at, file->guid, &object) < 0)
+        return 0;
+    int r = bcd_element_check_text(at, object, (uint32_t)file->what, file->text, file->n);
+    if (r == -EINVAL)
+        file->written = false;
+    return r;
+}
+
 static int element_write(struct ferry *f, struct handle *handle, const void *buf, size_t len, uint64_t off)
 {
     struct bcd_handle *h = bcd_handle_of(handle);
@@ -309,7 +322,8 @@ static int element_write(struct ferry *f, struct handle *handle, const void *buf
         return -EBADF;
     if (off > BCD_FILE_MAX || len > BCD_FILE_MAX)
         return -EFBIG;
-    int r = hives_write(f, h->h);
+    struct bcd_at at;
+    int r = bcd_begin(f, true, &at);
     if (r < 0)
         return r;
     if (off + len > h->file->n)
@@ -317,8 +331,9 @@ static int element_write(struct ferry *f, struct handle *handle, const void *buf
     if (!r && len) {
         memcpy(h->file->text + off, buf, len);
         h->file->written = h->wrote = true;
+        r = check_lines(&at, h->file);
     }
-    hives_done(h->h);
+    bcd_end(&at);
     return r;
 }
 

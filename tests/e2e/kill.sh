@@ -91,7 +91,7 @@ unmount
 small=$tmp/small
 mkdir "$small"
 mount -t tmpfs -o size=6m tmpfs "$small" 2>"$out" || skip "no small file system can be made here"
-exit_commands+=('umount "$small"')
+exit_commands+=('umount -l "$small"')
 for volume in disk0p1 disk0p2 disk0p3; do
     rm -rf "$small"/*
     mount_ok "$tmp/disk.img" -- -o "overlay=$small/kept"

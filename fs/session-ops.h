@@ -17,9 +17,6 @@ int session_entry(struct ferry *f, struct node *dir, const struct node_id *id, s
 int session_open(struct ferry *f, struct node *n, int flags, struct handle **ret);
 void session_reply_create(fuse_req_t req, struct fuse_entry_param *e, struct fuse_file_info *fi,
                           struct handle *h);
-/* A view's handle gives the gate free, if it holds it, or takes it again: -ESTALE if edits came between. */
-void session_let_go(struct ferry *f, struct handle *h);
-int session_hold_again(struct ferry *f, struct handle *h);
 
 /* ---- session-list.c ---- */
 

@@ -282,7 +282,6 @@ void session_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         r = h->ops->flush(f, h);
     }
     h->wrote = false;
-    session_let_go(f, h); /* a view that was closed; RELEASE comes late */
     reply_edit(req, r);
 }
 

@@ -203,8 +203,10 @@ static void close_handle(struct session *s, struct handle *h)
     if (h->next)
         h->next->link = h->link;
     pthread_mutex_unlock(&s->handles_lock);
-    session_let_go(s->ferry, h);
+    bool held = h->holds;
     h->ops->release(s->ferry, h);
+    if (held)
+        ferry_thaw(s->ferry);
 }
 
 int session_open(struct ferry *f, struct node *n, int flags, struct handle **ret)
@@ -217,34 +219,8 @@ int session_open(struct ferry *f, struct node *n, int flags, struct handle **ret
     r = n->id.ops->open(f, n, flags, ret);
     if (freeze && r < 0)
         ferry_thaw(f);
-    if (freeze && !r) {
+    if (freeze && !r)
         (*ret)->holds = true;
-        (*ret)->held_edits = edits;
-    }
-    return r;
-}
-
-/* Several requests of one handle may come at once; `holds` changes hands atomically. */
-void session_let_go(struct ferry *f, struct handle *h)
-{
-    bool held = true;
-    if (atomic_compare_exchange_strong(&h->holds, &held, false))
-        ferry_thaw(f);
-}
-
-int session_hold_again(struct ferry *f, struct handle *h)
-{
-    uint64_t edits;
-    if (!f->overlay || !h->ops->frozen || h->holds)
-        return 0;
-    int r = ferry_freeze(f, &edits);
-    if (r < 0)
-        return r;
-    bool held = false;
-    if (edits != h->held_edits)
-        r = -ESTALE;
-    if (r < 0 || !atomic_compare_exchange_strong(&h->holds, &held, true))
-        ferry_thaw(f);
     return r;
 }
 
@@ -352,11 +328,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
     struct handle *h = handle_of(fi);
     struct loan loan;
     size_t n = size < MAX_READ ? size : MAX_READ;
-    int r = session_hold_again(session_ferry(req), h);
-    if (r < 0) {
-        session_error(req, r);
-        return;
-    }
     if (h->ops->lend && h->ops->lend(session_ferry(req), h, n, (uint64_t)off, &loan)) {
         fuse_reply_iov(req, loan.part, (int)loan.n);
         if (loan.done)
@@ -364,7 +335,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
         return;
     }
     char *buf = read_buffer_get();
-    r = buf ? h->ops->read(session_ferry(req), h, buf, n, (uint64_t)off, &n) : -ENOMEM;
+    int r = buf ? h->ops->read(session_ferry(req), h, buf, n, (uint64_t)off, &n) : -ENOMEM;
     if (r < 0)
         session_error(req, r);
     else

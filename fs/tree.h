@@ -35,8 +35,8 @@ struct handle {
     bool keep_cache; /* set by open: pages of an earlier open are still right */
     /* session.c's: */
     _Atomic bool wrote;          /* since the last flush */
-    _Atomic bool holds;          /* the gate, as an open view */
-    uint64_t held_edits;         /* the edits that its content has */
+    bool holds;                  /* the gate, as an open view, until it is released: a flush comes with the
+                                    close of any copy of a descriptor, so it says nothing */
     struct handle *next, **link; /* session.c's list of open files */
 };
 

@@ -19,7 +19,7 @@ echo old >"$ext/file"
 busy() {
     local from to said
     from=$(date +%s%N)
-    said=$(sh -c "$1" 2>&1) && { fail "while a view is open: $1"; return; }
+    said=$(bash -c "$1" 2>&1) && { fail "while a view is open: $1"; return; }
     to=$(date +%s%N)
     like "$1: refused" "$said" "Device or resource busy"
     if [ $(((to - from) / 1000000)) -ge 1900 ] && [ $(((to - from) / 1000000)) -lt 20000 ]; then

@@ -91,7 +91,7 @@ unmount
 small=$tmp/small
 mkdir "$small"
 mount -t tmpfs -o size=6m tmpfs "$small" 2>"$out" || skip "no small file system can be made here"
-exit_commands+=('umount "$small"')
+exit_commands+=('umount -l "$small"')
 for volume in disk0p1 disk0p2 disk0p3; do
     rm -rf "${small:?}"/*
     mount_ok "$tmp/disk.img" -- -o "overlay=$small/kept"
@@ -101,7 +101,9 @@ for volume in disk0p1 disk0p2 disk0p3; do
     dd if=/dev/urandom of="$v/dir/late" bs=64k count=160 >"$out" 2>&1 && fail "$volume: 10 MiB in 6"
     like "$volume: says why" "$(cat "$out")" "No space left on device"
     is "$volume: what is old can be read" "$(sha "$v/dir/early")" "$(seq 1000 | sha)"
-    like "$volume: and again" "$(dd if=/dev/urandom of="$v/dir/later" bs=64k count=160 2>&1)" "No space left"
+    # an NTFS volume that was cut off in the middle of an operation takes no more until it is mounted anew
+    like "$volume: and again" "$(dd if=/dev/urandom of="$v/dir/later" bs=64k count=160 2>&1)" \
+        "No space left|Input/output error"
     unmount
     mount_ok "$tmp/disk.img" -- -o "overlay=$small/kept"
     is "$volume: after a mount, still full" "$(sha "$v/dir/early")" "$(seq 1000 | sha)"

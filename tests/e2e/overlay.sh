@@ -170,6 +170,7 @@ mount_ok "$tmp/moved.img" -- -o "overlay=$tmp/kept,rebind"
 worked "$ext/work"
 unmount
 mount_ok "$tmp/moved.img" -- -o "overlay=$tmp/kept"
+views "$tmp/now.raw"
 unmount
 overlay_is "$tmp/kept" "$tmp/now.raw"
 rm "$tmp/moved.img" "$tmp/another.img"

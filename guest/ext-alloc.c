@@ -246,13 +246,26 @@ void ext_inode_untake(struct ext_fs *x, uint32_t ino, bool directory)
     x->writer->dirty_groups[ext2fs_group_of_ino(x->lib, ino)] |= EXT_GROUP_INODES;
 }
 
+/* A block for the extent tree, which a hole may split: it can't be the one that isn't there (see below). */
+static errcode_t take_in_punch(ext2_filsys lib, blk64_t goal, blk64_t *ret)
+{
+    struct ext_fs *x = lib->priv_data;
+    ext2fs_blocks_count_set(lib->super, x->super.blocks);
+    errcode_t e = ext2fs_new_block2(lib, goal, NULL, ret);
+    ext2fs_blocks_count_set(lib->super, x->super.blocks + 1);
+    return e;
+}
+
 /* The library refuses to free an extent that ends with the file system's last block (it compares with >=
  * where > is meant), so it is told of one block more for the time being. */
 int ext_punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
 {
     struct ext2_super_block *super = x->lib->super;
+    errcode_t (*before)(ext2_filsys, blk64_t, blk64_t *);
     ext2fs_blocks_count_set(super, x->super.blocks + 1);
+    ext2fs_set_alloc_block_callback(x->lib, take_in_punch, &before);
     errcode_t e = ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last);
+    ext2fs_set_alloc_block_callback(x->lib, before, NULL);
     ext2fs_blocks_count_set(super, x->super.blocks);
     return ext_errno(e);
 }

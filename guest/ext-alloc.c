@@ -246,60 +246,28 @@ void ext_inode_untake(struct ext_fs *x, uint32_t ino, bool directory)
     x->writer->dirty_groups[ext2fs_group_of_ino(x->lib, ino)] |= EXT_GROUP_INODES;
 }
 
-static int punch_plain(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
+/* A block for the extent tree, which a hole may split: it can't be the one that isn't there (see below). */
+static errcode_t take_in_punch(ext2_filsys lib, blk64_t goal, blk64_t *ret)
 {
-    return ext_errno(ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last));
+    struct ext_fs *x = lib->priv_data;
+    ext2fs_blocks_count_set(lib->super, x->super.blocks);
+    errcode_t e = ext2fs_new_block2(lib, goal, NULL, ret);
+    ext2fs_blocks_count_set(lib->super, x->super.blocks + 1);
+    return e;
 }
 
 /* The library refuses to free an extent that ends with the file system's last block (it compares with >=
- * where > is meant), so it is told of one block more for the time being. Only where no extent is split: it
- * would look for a free block up to there, and its bitmap has none. */
-static int punch_end(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
-{
-    struct ext2_super_block *super = x->lib->super;
-    ext2fs_blocks_count_set(super, x->super.blocks + 1);
-    int r = punch_plain(x, i, first, last);
-    ext2fs_blocks_count_set(super, x->super.blocks);
-    return r;
-}
-
-/* Which of the file's blocks in [first, last] is the file system's last one; UINT64_MAX: none. */
-static int find_end(struct ext_fs *x, const struct ext_inode *i, uint64_t first, uint64_t last, uint64_t *ret)
-{
-    *ret = UINT64_MAX;
-    if (!ext2fs_test_block_bitmap2(x->lib->block_map, x->super.blocks - 1))
-        return 0;
-    for (uint64_t n = first; n <= min_u64(last, UINT32_MAX);) {
-        struct ext_run run;
-        int r = ext_map(x, i, n, &run);
-        if (r < 0)
-            return r;
-        uint64_t at = run.unwritten ? run.at : run.block;
-        if (at && x->super.blocks - 1 >= at && x->super.blocks - 1 - at < run.blocks)
-            *ret = n + (x->super.blocks - 1 - at);
-        if (*ret != UINT64_MAX)
-            break;
-        n += run.blocks;
-    }
-    if (*ret > last)
-        *ret = UINT64_MAX;
-    return 0;
-}
-
+ * where > is meant), so it is told of one block more for the time being. */
 int ext_punch(struct ext_fs *x, struct ext_inode *i, uint64_t first, uint64_t last)
 {
-    uint64_t end;
-    if (!first && last == UINT64_MAX) /* all of it: nothing is split */
-        return punch_end(x, i, first, last);
-    int r = find_end(x, i, first, last, &end);
-    if (r < 0 || end == UINT64_MAX)
-        return r < 0 ? r : punch_plain(x, i, first, last);
-    r = punch_end(x, i, end, end); /* the last one of its extent, which only gets shorter */
-    if (!r && end > first)
-        r = punch_plain(x, i, first, end - 1);
-    if (!r && end < last)
-        r = punch_plain(x, i, end + 1, last);
-    return r;
+    struct ext2_super_block *super = x->lib->super;
+    errcode_t (*before)(ext2_filsys, blk64_t, blk64_t *);
+    ext2fs_blocks_count_set(super, x->super.blocks + 1);
+    ext2fs_set_alloc_block_callback(x->lib, take_in_punch, &before);
+    errcode_t e = ext2fs_punch(x->lib, i->ino, ext_inode_lib(i), NULL, first, last);
+    ext2fs_set_alloc_block_callback(x->lib, before, NULL);
+    ext2fs_blocks_count_set(super, x->super.blocks);
+    return ext_errno(e);
 }
 
 int ext_inode_free(struct ext_fs *x, struct ext_inode *i)

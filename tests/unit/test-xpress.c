@@ -154,7 +154,7 @@ static void stored_blocks_are_aligned(void **unused)
             pad_bits(&w);
             for (unsigned i = 0; i < 3; i++, w.n += 4)
                 memcpy(w.p + w.n, "\1\0\0\0", 4);
-            memcpy(w.p + w.n, "123456789" + (block ? first : 0), size);
+            memcpy(w.p + w.n, &"123456789"[block ? first : 0], size);
             w.n += size + size % 2;
         }
         assert_int_equal(lzx_decompress(packed, w.n, out, 9), 0);

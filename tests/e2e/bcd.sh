@@ -50,7 +50,7 @@ values() { hivexregedit --export --unsafe-printable-strings "$1" '\Objects' 2>/d
 # every element is read, and its text given back: nothing may change in the store
 round_trip() {
     local file n=0
-    for file in "$mnt"/bcd/{*}/*; do
+    for file in "$mnt"/bcd/\{*\}/*; do
         [ -f "$file" ] || continue
         n=$((n + 1))
         cat "$file" >"$tmp/text" || fail "$file can't be read"
@@ -72,7 +72,7 @@ is "the boot manager" "$(readlink "$bcd/bootmgr")" '{9dea862c-5cdd-4e70-acc1-f32
 check "the default" test -f "$bcd/default/osdevice"
 like "a device" "$(cat "$bcd/default/osdevice")" '^partition=disk0p2$'
 is "that of the boot manager" "$(cat "$bcd/bootmgr/device")" partition=disk0p1
-like "one that isn't here" "$(cat "$bcd"/{*}/*device)" "gpt:$efi/8c10b83e-8c9e-461e-aaf0-40974b9adf12"
+like "one that isn't here" "$(cat "$bcd"/\{*\}/*device)" "gpt:$efi/8c10b83e-8c9e-461e-aaf0-40974b9adf12"
 is "its type" "$(cat "$bcd/bootmgr/.type")" 0x10100002
 check "without case" test -f "$bcd/BOOTMGR/TimeOut"
 check_not "read-only" sh -c "echo 7 >'$bcd/bootmgr/timeout'"

@@ -330,7 +330,8 @@ static int element_write(struct ferry *f, struct handle *handle, const void *buf
         r = bcd_file_resize(h->file, (size_t)off + len);
     if (!r && len) {
         memcpy(h->file->text + off, buf, len);
-        h->file->written = h->wrote = true;
+        h->file->written = true;
+        h->wrote = true;
         r = check_lines(&at, h->file);
     }
     bcd_end(&at);

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char *copy(const struct json *j)
 {
     struct json_out o = { 0 };
-    json_copy(&o, j);
+    json_add_copy(&o, j);
     PROMISE(!o.failed);
     return o.text;
 }
@@ -33,7 +33,7 @@ static void check_json(const uint8_t *data, size_t size)
         return;
     uint64_t v;
     (void)json_u64(j, "generation", &v);
-    (void)json_string(j, "name");
+    (void)json_member_text(j, "name");
     char *text = copy(j);
     PROMISE(json_parse(text, strlen(text), "again", &again, NULL) == 0);
     char *text2 = copy(again);

@@ -7,7 +7,10 @@
 
 static json_t *hive_json(struct ferry *f, struct reg_hive *h, size_t *files, size_t *bytes)
 {
-    static const char *const places[] = { "HKEY_LOCAL_MACHINE", "HKEY_USERS", NULL };
+    static const char *const places[] = { [HIVE_MACHINE] = "HKEY_LOCAL_MACHINE",
+                                          [HIVE_USERS] = "HKEY_USERS",
+                                          [HIVE_ALONE] = NULL,
+                                          [HIVE_BCD] = NULL };
     struct hive_state state = { 0 };
     json_t *o = json_object();
     int r = hives_read(f, h);

@@ -164,13 +164,12 @@ static bool put_object(struct out *out, const uint8_t *p, size_t units)
     id[units] = 0;
     if (!guid_from_text(id, units, guid))
         return false;
+    guid_to_text(guid, id); /* as ids are written, in whatever case this one is */
     const char *alias = bcd_alias(guid);
-    if (alias) {
-        put_byte(out, '{');
-        put_text(out, alias);
-        put_byte(out, '}');
-    }
-    put_line(out, alias ? "" : id);
+    put_byte(out, '{');
+    put_text(out, alias ? alias : id);
+    put_byte(out, '}');
+    put_line(out, "");
     return true;
 }
 

@@ -9,7 +9,7 @@ echo leak:libntfs-3g >"$tmp/leaks"
 export LSAN_OPTIONS=suppressions=$tmp/leaks:print_suppressions=0
 # shellcheck source=tests/e2e/three.bash
 . "$(dirname "$0")/three.bash"
-need sgdisk mkfs.fat mkntfs mkfs.ext4 e2fsck ntfsfix ntfsresize fsck.vfat qemu-img python3
+need sgdisk mkfs.fat mkntfs mkfs.ext4 e2fsck ntfsfix ntfsresize fsck.vfat qemu-img python3 jq
 load=$top/tests/tools/kill-load.py
 volumes=$mnt/volumes
 kills=${FERRYFS_KILLS:-12}
@@ -105,8 +105,9 @@ for volume in disk0p1 disk0p2 disk0p3; do
     like "$volume: says why" "$(cat "$out")" "No space left on device"
     is "$volume: what is old can be read" "$(sha "$v/dir/early")" "$(seq 1000 | sha)"
     # an NTFS volume that was cut off in the middle of an operation takes no more until it is mounted anew
-    like "$volume: and again" "$(dd if=/dev/urandom of="$v/dir/later" bs=64k count=160 2>&1)" \
-        "No space left|Input/output error"
+    full="No space left"
+    [ "$(json "$mnt/info.json" ".volumes[] | select(.name == \"$volume\").type")" != ntfs ] || full+="|Input/output error"
+    like "$volume: and again" "$(dd if=/dev/urandom of="$v/dir/later" bs=64k count=160 2>&1)" "$full"
     unmount
     mount_ok "$tmp/disk.img" -- -o "overlay=$small/kept"
     is "$volume: after a mount, still full" "$(sha "$v/dir/early")" "$(seq 1000 | sha)"

@@ -388,6 +388,9 @@ int overlay_open(const struct overlay_options *o, const struct overlay_source *s
         overlay_close(v);
         return r;
     }
+    for (size_t i = 0; !v->generation && i < n; i++)
+        if (sources[i].mtime.tv_sec > v->time.tv_sec)
+            v->time.tv_sec = sources[i].mtime.tv_sec;
     *ret = v;
     return 0;
 }

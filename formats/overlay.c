@@ -52,16 +52,13 @@ uint64_t overlay_uncommitted(const struct overlay *o)
     return sum;
 }
 
-/* Now, but after the last commit, whatever was done to the clock. */
+/* Now, but in a later second than the last commit's and the source's, whatever was done to the clock: rsync
+ * and make compare whole seconds, and would keep a copy that lacks the edits. */
 static struct timespec next_time(const struct overlay *o)
 {
-    struct timespec now, last = o->time;
+    struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (now.tv_sec > last.tv_sec || (now.tv_sec == last.tv_sec && now.tv_nsec > last.tv_nsec))
-        return now;
-    if (++last.tv_nsec == 1000000000)
-        last = (struct timespec){ .tv_sec = last.tv_sec + 1 };
-    return last;
+    return now.tv_sec > o->time.tv_sec ? now : (struct timespec){ .tv_sec = o->time.tv_sec + 1 };
 }
 
 static int failed(const struct overlay *o, int r, struct fault *fault)

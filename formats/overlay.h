@@ -43,6 +43,7 @@ struct overlay_source {
      * has no overlay, now as when the overlay was made. */
     struct image *image;
     const char *name; /* of the source as the user named it, absolute path of the host file that holds it */
+    struct timespec mtime; /* newest of the source's files */
     /* How QEMU can open the source by itself: a backing file name (may be "json:{...}", for an image inside
      * an OVA) and its format's name ("vmdk"). NULL: it can't, and the overlay's backing name is one that does
      * not exist, so that QEMU refuses rather than reads zeros. */
@@ -71,7 +72,8 @@ bool overlay_is_dirty(const struct overlay *o);
 uint64_t overlay_uncommitted(const struct overlay *o);
 /* Counts commits that changed something, over the overlay's whole life; 0: nothing was ever written. */
 uint64_t overlay_generation(const struct overlay *o);
-/* When the last commit of the current generation was; the zero time for generation 0. */
+/* When the last commit of the current generation was; the zero time for generation 0. Each is in a later second
+ * than the one before, and the first in a later one than the sources' mtime. */
 struct timespec overlay_time(const struct overlay *o);
 /* Small texts that are committed with the rest (lists of files to delete at the next mount, journals of
  * prepare/): kept in commit.json under `key`. NULL or "" removes one. Copied. -EFBIG over 1 MiB in all. */

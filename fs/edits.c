@@ -48,7 +48,7 @@ void ferry_edit_end(struct ferry *f, bool changed)
 static int name_source(const struct vm_disk *d, struct overlay_source *ret, char **ret_backing)
 {
     const char *path = d->image->layers[0].place.path;
-    *ret = (struct overlay_source){ .image = d->image, .name = path ? path : d->source };
+    *ret = (struct overlay_source){ .image = d->image, .name = path ? path : d->source, .mtime = d->mtime };
     int r = overlay_backing(d->image, ret_backing, &ret->backing_format);
     ret->backing = *ret_backing;
     return r;

@@ -65,9 +65,8 @@ for view in disk.raw disk.vhdx disk.vhd disk.vmdk disk.qcow2; do
     size=$(stat -c %s "$disk/$view") mtime=$(stat -c %.Y "$disk/$view") sum=$(cat "$disk/$view.sha256")
     is "$view: its digest" "${sum%% *}" "$(sha "$disk/$view")"
     is "$view: a stat without edits" "$(stat -c '%s %.Y' "$disk/$view")" "$size $mtime"
-    sleep 0.02
     dd if=/dev/urandom of="$ntfs/$view.grown" bs=1M count=3 status=none || fail "$view: an edit"
-    check "$view: is newer" test "$(stat -c %.Y "$disk/$view" | tr -d .)" -gt "$(echo "$mtime" | tr -d .)"
+    check "$view: is newer, in seconds" test "$(stat -c %Y "$disk/$view")" -gt "${mtime%.*}"
     case $view in
     disk.raw) is "$view: has its size" "$(stat -c %s "$disk/$view")" "$size" ;;
     *) check "$view: has grown" test "$(stat -c %s "$disk/$view")" -gt "$size" ;;

@@ -11,8 +11,8 @@ enum extent_kind {
     EXTENT_HOLE, /* nothing here: in a layer, ask the layer below; in a whole disk, zeros */
 };
 
-/* So many entries of a table, passed in a loop, are one unit of effort. */
-enum { EFFORT_ENTRIES = 16 };
+/* So many entries of a table, passed in a loop, are one unit of effort; or so many bytes of it, read. */
+enum { EFFORT_ENTRIES = 16, EFFORT_READ = 256 };
 
 struct extent {
     uint64_t length; /* bytes from the offset asked for; never 0 */

@@ -72,8 +72,8 @@ bool overlay_is_dirty(const struct overlay *o);
 uint64_t overlay_uncommitted(const struct overlay *o);
 /* Counts commits that changed something, over the overlay's whole life; 0: nothing was ever written. */
 uint64_t overlay_generation(const struct overlay *o);
-/* When the last commit of the current generation was; the zero time for generation 0. Each is in a later second
- * than the one before, and the first in a later one than the sources' mtime. */
+/* When the last commit of the current generation was; the zero time for generation 0. Each is in a later
+ * second than the one before, and the first in a later one than the sources' mtime. */
 struct timespec overlay_time(const struct overlay *o);
 /* Small texts that are committed with the rest (lists of files to delete at the next mount, journals of
  * prepare/): kept in commit.json under `key`. NULL or "" removes one. Copied. -EFBIG over 1 MiB in all. */

@@ -163,7 +163,8 @@ static int map_data_file(struct qcow2 *q, uint64_t off, uint64_t len, struct ext
     return map_file(q, off, ret);
 }
 
-/* `find`: one run of the file; else what follows it too, wherever it lies. */
+/* `find`: one run of the file; else what follows it too, wherever it lies. A walk pays for reading a piece of
+ * a table where the piece begins. */
 static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool find, struct extent *ret)
 {
     struct qcow2_l2 l2;
@@ -177,6 +178,8 @@ static int look_up(struct qcow2 *q, uint64_t off, uint64_t len, bool find, struc
     }
     struct clusters c = { .l2 = &l2, .within = off % q->h.cluster_size, .len = len };
     r = q->sparse && !find ? map_apart(q, &c, ret) : map_run(q, &c, find, ret);
+    if (!r && !find && l2.first == 0 && off % q->h.cluster_size == 0)
+        ret->effort += EFFORT_ASKING + (unsigned)(q->table.l2_piece / EFFORT_READ);
     bool through = !find && c.i == l2.n;
     if (through) /* by a walk */
         qcow2_l2_put_used(&q->table, &l2);

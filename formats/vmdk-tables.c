@@ -15,7 +15,6 @@ enum {
     CHECK_ENTRIES = 512, /* of a directory, for each table that may be read: 32 TiB of disk in usual grains */
     SKIP_TABLES = 65536, /* looked at in one go, in the directories only */
     READ_EMPTY = 32 << 10,             /* bytes of tables looked at in one go, for whether they are empty */
-    READ_PER_EFFORT = 512,             /* of these */
     PASS_ENTRIES = 4 * EFFORT_ENTRIES, /* of a directory that are passed, for a unit of effort */
 };
 
@@ -164,7 +163,7 @@ static uint64_t tables_zeroed(const struct sparse *s, uint32_t sector, uint64_t 
     struct bad bad = { 0 };
     if (file_pread(s->file, buf, bytes, at) < 0)
         return 0; /* who asks there gets the error, or the redundant copy */
-    *effort += (unsigned)(bytes / READ_PER_EFFORT);
+    *effort += (unsigned)(bytes / EFFORT_READ);
     return bytes_zeros(bytes_of(buf, bytes, at, &bad), 0) / table_bytes(s);
 }
 

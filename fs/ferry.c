@@ -62,6 +62,8 @@ int ferry_open(const struct options *o, const char *mountpoint, struct ferry **r
     }
     if (!r)
         r = ferry_overlay_open(f, mountpoint, fault);
+    if (!r)
+        r = hives_bind(f, fault);
     if (!r && ferry_states_open(f) < 0)
         r = fault_in(fault, -ENOMEM, "", "out of memory");
     struct node_id root = { .ops = &root_ops };

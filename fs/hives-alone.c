@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A hive as the mount's source. It is never written: edits live in memory, and with overlay=DIR a commit
- * writes the whole hive as it now is beside DIR/NAME, and renames it. The next mount with DIR goes on there.
- */
+ * writes the whole hive as it now is beside DIR/NAME, and renames it. The next mount with DIR goes on there,
+ * if the source is still the one that was edited: a note in the overlay says which that is. */
 #include "hives-impl.h"
 
 #include "../formats/bytes.h"
 #include "../formats/cleanup.h"
+#include "../formats/hash.h"
 #include "../registry/hive-file.h"
 
 #include <errno.h>
@@ -106,6 +107,56 @@ int hives_alone_files(struct ferry *f, const struct reg_hive *h, struct hive_fil
     }
     return r;
 }
+
+/* ---- the binding ---- */
+
+static const char bound_note[] = "hive";
+
+/* The digest of the source, hexadecimal. */
+static int digest_source(const char *path, char ret[DIGEST_HEX_MAX])
+{
+    enum { PIECE = 1 << 20 };
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    _cleanup_free_ char *buf = malloc(PIECE);
+    _cleanup_(digest_freep) struct digest *d = NULL;
+    if (fd < 0)
+        return -errno;
+    if (!buf || digest_new("SHA256", &d) < 0)
+        return -ENOMEM;
+    ssize_t n;
+    while ((n = read(fd, buf, PIECE)) > 0)
+        digest_update(d, buf, (size_t)n);
+    if (n < 0)
+        return -errno;
+    digest_final(d, ret);
+    return 0;
+}
+
+int hives_alone_bind(struct ferry *f, const struct reg_hive *h, struct fault *fault)
+{
+    char kept[4096], is[DIGEST_HEX_MAX];
+    if (!f->overlay || !kept_path(f, h, "", kept, sizeof kept))
+        return 0;
+    if (!strcmp(h->name, "lock") || !strcmp(h->name, "commit.json"))
+        return fault_in(fault, -EINVAL, h->path,
+                        "has a name that the overlay's directory needs itself: rename it");
+    int r = digest_source(h->path, is);
+    if (r < 0)
+        return fault_in(fault, r, h->path, "can't be read: %s", strerror(-r));
+    const char *was = overlay_note(f->overlay, bound_note);
+    if (was && strcmp(was, is) != 0 && access(kept, F_OK) == 0 && !f->options->rebind) {
+        fault_in(fault, -ESTALE, h->path,
+                 "isn't the hive that the edits in %s were made for: its content differs", kept);
+        return fault_hint(fault, -ESTALE,
+                          "name the right hive, or another directory for the overlay; with -o rebind the "
+                          "edited hive is taken as it is");
+    }
+    if (!was || strcmp(was, is) != 0)
+        r = overlay_note_set(f->overlay, bound_note, is); /* durable with the first commit */
+    return r < 0 ? fault_in(fault, r, h->path, "out of memory") : 0;
+}
+
+/* ---- commits ---- */
 
 static int write_image(int fd, const struct hive *h)
 {

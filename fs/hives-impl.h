@@ -39,6 +39,8 @@ bool hives_add_at(struct ferry *f, struct hives *hs, enum hive_place where, cons
 /* The files of a guest's hive with its logs (hives-scan.c). */
 int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault);
 /* Of the hive that is the source (hives-alone.c). */
+/* Is the overlay's hive made from this source? -ESTALE. A new one is bound to it. Reads the source whole. */
+int hives_alone_bind(struct ferry *f, const struct reg_hive *h, struct fault *fault);
 int hives_alone_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault);
 int hives_alone_commit(struct ferry *f, struct reg_hive *h);
 bool hives_is_hive(const char *path);

@@ -332,6 +332,11 @@ int hives_open(struct ferry *f, struct fault *fault)
     return r;
 }
 
+int hives_bind(struct ferry *f, struct fault *fault)
+{
+    return hives_alone(f) ? hives_alone_bind(f, f->hives->list[0], fault) : 0;
+}
+
 void hives_close(struct ferry *f)
 {
     struct hives *hs = f->hives;

@@ -56,6 +56,8 @@ struct hives;
 bool hives_present(struct ferry *f);
 /* Is the one source of the mount a hive? */
 bool hives_alone(const struct ferry *f);
+/* With the overlay open: is it that of the one hive? -ESTALE; 0 where the source is no hive. */
+int hives_bind(struct ferry *f, struct fault *fault);
 /* The hives of a place, in the order found: the i-th, or NULL. The first call for HIVE_USERS opens SOFTWARE.
  */
 struct reg_hive *hives_nth(struct ferry *f, enum hive_place where, size_t i);

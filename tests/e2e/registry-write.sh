@@ -166,6 +166,19 @@ check "an edit" sh -c "echo 4 >'$disk/Start.dword'"
 unmount
 mount_ok "$tmp/SYSTEM" -- -o overlay="$tmp/kept"
 is "is there again" "$(cat "$disk/Start.dword")" 0x00000004
+mkdir "$tmp/second"
+"$FERRYFS" -o overlay="$tmp/kept" "$tmp/SYSTEM" "$tmp/second" 2>"$err"
+is "a second daemon is refused: exit status" $? 2
+like "and why" "$(cat "$err")" 'the overlay is in use: it is mounted at'
 unmount
 is "the source is as it was" "$(sha "$tmp/SYSTEM")" "$before"
+mkdir "$tmp/other"
+cp "$tmp/SYSTEM" "$tmp/other/SYSTEM"
+printf x | dd of="$tmp/other/SYSTEM" bs=1 seek=$((4096 + 4000)) conv=notrunc status=none
+mount_fails 2 "SYSTEM: isn't the hive that the edits in .* were made for" "$tmp/other/SYSTEM" -- -o overlay="$tmp/kept"
+mount_ok "$tmp/other/SYSTEM" -- -o overlay="$tmp/kept",rebind
+is "by rebind it is taken" "$(cat "$disk/Start.dword")" 0x00000004
+unmount
+cp "$tmp/SYSTEM" "$tmp/other/lock"
+mount_fails 1 'lock: has a name that the overlay' "$tmp/other/lock" -- -o overlay="$tmp/kept"
 finish

@@ -316,9 +316,11 @@ int hives_open(struct ferry *f, struct fault *fault)
     pthread_mutex_init(&hs->cut_lock, NULL);
     if (o->n_sources != 1 || o->format || !hives_is_hive(o->sources[0]))
         return 0;
+    /* the name is the user's, the place that of the file: it is opened again when we are elsewhere */
     const char *slash = strrchr(o->sources[0], '/');
+    _cleanup_free_ char *real = realpath(o->sources[0], NULL);
     hs->alone = true;
-    if (!hives_add(hs, HIVE_ALONE, slash ? slash + 1 : o->sources[0], o->sources[0]))
+    if (!real || !hives_add(hs, HIVE_ALONE, slash ? slash + 1 : o->sources[0], real))
         return fault_in(fault, -ENOMEM, "", "out of memory");
     struct stat st;
     if (stat(o->sources[0], &st) == 0)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum kind {
     KIND_FLAG,   /* bool */
@@ -250,6 +251,21 @@ static int check_together(const struct options *o)
     return 0;
 }
 
+/* The daemon leaves the working directory; what is opened by name after that is named from the root. */
+static int make_absolute(char **path)
+{
+    if (!*path || **path == '/')
+        return 0;
+    char *cwd = getcwd(NULL, 0), *whole = NULL;
+    int n = cwd ? asprintf(&whole, "%s/%s", cwd, *path) : -1;
+    free(cwd);
+    if (n < 0)
+        return usage("the working directory can't be named", NULL);
+    free(*path);
+    *path = whole;
+    return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *o)
 {
     *o = (struct options){ .cache_mib = 64, .uid = -1, .gid = -1, .umask = -1 };
@@ -269,7 +285,9 @@ int options_parse(int argc, char **argv, struct options *o)
     }
     if (!r && o->command != COMMAND_HELP && o->command != COMMAND_VERSION)
         r = take_names(o, argv + 1, n);
-    return r ? r : check_together(o);
+    if (!r)
+        r = check_together(o);
+    return r ? r : make_absolute(&o->overlay);
 }
 
 void options_done(struct options *o)

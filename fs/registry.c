@@ -246,16 +246,28 @@ static int match_value(void *ctx, uint32_t index, uint32_t value)
     return same;
 }
 
+static bool is_value_of(const struct reg_at *at, uint32_t value)
+{
+    struct hive_name name;
+    uint32_t found = HIVE_NIL;
+    if (registry_name_of_value(at->h->hive, value, &name) < 0)
+        return false;
+    int r = hive_find_value(at->h->hive, at->key, name, &found);
+    free((void *)(uintptr_t)name.units);
+    return !r && found == value;
+}
+
 int registry_node_value(const struct reg_at *at, const struct node_id *id, uint32_t *ret)
 {
     struct match m = { at->h->hive, id->c, HIVE_NIL };
     uint32_t hint = (uint32_t)(id->a >> (INDEX_BITS + EPOCH_BITS));
     struct hive_key k;
-    /* Edits may have moved it; in a hive that had none the hint is right. */
-    if (hint && !at->h->edits && match_value(&m, 0, hint)) {
+    /* In a hive that had no edits the hint is right; else its cell may be another key's by now. */
+    if (hint && match_value(&m, 0, hint) && (!at->h->edits || is_value_of(at, hint))) {
         *ret = hint;
         return 0;
     }
+    m.found = HIVE_NIL;
     int r = hive_key(at->h->hive, at->key, &k);
     if (!r)
         r = hive_values(at->h->hive, at->key, 0, match_value, &m, NULL);

@@ -121,7 +121,8 @@ int hive_open(const struct hive_files *files, unsigned flags, size_t cache_bytes
         h->state.minor = field(h, BASE_MINOR);
         size = h->base_bad ? count_bins(h->files.primary) : field(h, BASE_BINS);
         h->sorted = hive_sorted_new();
-        r = h->sorted ? hive_pages_new(h->files.primary, size, cache_bytes, &h->pages) : -ENOMEM;
+        h->value_index = hive_value_index_new();
+        r = h->sorted && h->value_index ? hive_pages_new(h->files.primary, size, cache_bytes, &h->pages) : -ENOMEM;
         if (r < 0)
             fault_in(fault, r, NULL, "out of memory");
     }
@@ -151,6 +152,7 @@ void hive_close(struct hive *h)
     hive_edits_free(h);
     hive_pages_free(h->pages);
     hive_sorted_free(h->sorted);
+    hive_value_index_free(h->value_index);
     hive_files_close(&h->files);
     free(h);
 }

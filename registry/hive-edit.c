@@ -93,6 +93,7 @@ static void rollback(struct hive *h)
     }
     hive_sorted_drop(e->good, HIVE_NIL);
     hive_sorted_drop(h->sorted, HIVE_NIL);
+    hive_value_index_drop(h->value_index, HIVE_NIL);
 }
 
 int hive_edit_begin(struct hive *h)

@@ -95,6 +95,7 @@ struct hive {
     bool base_bad;     /* its checksum or fields were wrong and no log had a better one */
     struct hive_state state;
     struct hive_sorted *sorted;
+    struct hive_value_index *value_index;
     struct hive_edits *edits;
 };
 
@@ -242,6 +243,16 @@ void hive_sorted_free(struct hive_sorted *s);
 bool hive_sorted_has(struct hive_sorted *s, uint32_t key);
 void hive_sorted_put(struct hive_sorted *s, uint32_t key);
 void hive_sorted_drop(struct hive_sorted *s, uint32_t key); /* HIVE_NIL: all */
+
+/* Where the values of one key with many are, by name: see hive-value-index.c. Has a lock of its own, so that
+ * readers of the hive may ask at once. `added` and `removed` follow edits of the key's list of values, and
+ * `drop` whatever else becomes of the key (HIVE_NIL: of any). `find`: -ENOENT; -EOPNOTSUPP: look at each. */
+struct hive_value_index *hive_value_index_new(void);
+void hive_value_index_free(struct hive_value_index *x);
+int hive_value_index_find(const struct hive *h, const struct hive_nk *k, struct hive_name name, uint32_t *ret);
+void hive_value_index_added(struct hive *h, uint32_t key, struct hive_name name, uint32_t value);
+void hive_value_index_removed(struct hive *h, uint32_t key, struct hive_name name, uint32_t value);
+void hive_value_index_drop(struct hive_value_index *x, uint32_t key);
 
 /* ---- the base block and the logs ---- */
 

@@ -140,6 +140,7 @@ static int free_key(struct hive *h, uint32_t key, unsigned depth)
     if (!r)
         r = hive_security_unref(h, k.security);
     hive_sorted_drop(h->sorted, key);
+    hive_value_index_drop(h->value_index, key);
     hive_sorted_drop(h->edits->good, key);
     return r < 0 ? r : hive_release_cell(h, key);
 }
@@ -242,6 +243,7 @@ static int rename_cell(struct hive *h, const struct hive_nk *k, struct hive_name
     put_le16(nk + NK_NAME_BYTES, (uint16_t)s.n);
     if (!r && !fits) {
         hive_sorted_drop(h->sorted, k->cell.at);
+        hive_value_index_drop(h->value_index, k->cell.at);
         hive_sorted_drop(h->edits->good, k->cell.at);
         r = hive_release_cell(h, k->cell.at);
         if (!r)

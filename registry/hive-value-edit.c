@@ -273,6 +273,8 @@ static int set_value(struct hive *h, uint32_t key, struct hive_name name, uint32
         if (!r)
             r = list_append(h, &k, value);
         if (!r)
+            hive_value_index_added(h, key, name, value);
+        if (!r)
             r = hive_raise(h, key, NK_MAX_VALUE_NAME, k.max_value_name, 2 * (uint32_t)name.n);
     }
     if (!r)
@@ -330,6 +332,8 @@ static int delete_value(struct hive *h, uint32_t key, struct hive_name name, uin
     if (!r)
         r = list_remove(h, &k, value);
     if (!r)
+        hive_value_index_removed(h, key, name, value);
+    if (!r)
         r = free_value(h, value);
     return r < 0 ? r : hive_touch(h, key, now);
 }
@@ -352,6 +356,7 @@ static int rename_cell(struct hive *h, const struct hive_nk *k, const struct hiv
         r = hive_put(h, value, VK_LENGTH, fields, sizeof fields);
     if (!r)
         r = list_replace(h, k, v->cell.at, value);
+    hive_value_index_drop(h->value_index, k->cell.at);
     return r < 0 ? r : hive_release_cell(h, v->cell.at);
 }
 

@@ -193,8 +193,14 @@ static int match_value(void *ctx, uint32_t index, uint32_t cell)
 
 int hive_find_value(const struct hive *h, uint32_t key, struct hive_name name, uint32_t *ret)
 {
+    struct hive_nk k;
+    int r = hive_nk(h, key, &k);
+    if (!r)
+        r = hive_value_index_find(h, &k, name, ret);
+    if (r != -EOPNOTSUPP)
+        return r;
     struct find f = { h, name, HIVE_NIL, 0 };
-    int r = hive_values(h, key, 0, match_value, &f, NULL);
+    r = hive_values(h, key, 0, match_value, &f, NULL);
     if (!r)
         r = f.err;
     if (!r && f.found == HIVE_NIL)

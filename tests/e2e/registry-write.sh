@@ -161,9 +161,11 @@ is "the source is as it was" "$(sha "$tmp/SYSTEM")" "$before"
 
 # ---- kept in a directory ----
 mkdir -p "$tmp/kept"
-mount_ok "$tmp/SYSTEM" -- -o overlay="$tmp/kept"
+cd "$tmp" || exit 1
+mount_ok SYSTEM -- -o overlay=kept # the daemon is elsewhere when it opens them
 check "an edit" sh -c "echo 4 >'$disk/Start.dword'"
 unmount
+cd / || exit 1
 mount_ok "$tmp/SYSTEM" -- -o overlay="$tmp/kept"
 is "is there again" "$(cat "$disk/Start.dword")" 0x00000004
 mkdir "$tmp/second"

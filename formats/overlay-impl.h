@@ -119,6 +119,7 @@ struct overlay_file {
     char *name; /* for messages */
     const struct overlay_io *io;
     bool durable;         /* false: a scratch file, which nobody opens again */
+    bool begun;           /* in use: which clusters are is known, so it may be written */
     struct disk *source;  /* what it lies over */
     struct ovl_header h;  /* as it is in the file, or is to be; of one thread, as commits are */
     uint64_t *blocks;     /* n_blocks: where the refcount blocks lie; 0: that one isn't there */

@@ -296,6 +296,7 @@ int ovl_file_begin(struct overlay_file *f, uint64_t l1_offset, uint64_t generati
         r = write_header(f);
     if (!r)
         r = ovl_fdatasync(f->io, f->fd);
+    f->begun = !r;
     return r < 0 ? fault_in(fault, r, f->name, "can't be written: %s", strerror(-r)) : 0;
 }
 
@@ -488,7 +489,9 @@ void ovl_file_close(struct overlay_file *f)
 {
     if (!f)
         return;
-    if (f->durable && f->h.dirty && !f->broken)
+    /* One that a killed daemon has left is dirty too, and must stay as it is when the opening fails half-way:
+     * as long as its tables aren't read, all its clusters look free. */
+    if (f->begun && !f->broken)
         write_clean(f);
     file_free(f);
 }

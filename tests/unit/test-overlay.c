@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The overlay: edits that stay, edits that don't, whose it is, and what qemu-img says of its files. */
+#include "formats/overlay-impl.h"
 #include "overlay-kit.h"
 
 #include <errno.h>
@@ -482,6 +483,74 @@ static void damage_is_refused(void **state)
     kit_dir_done(&dir);
 }
 
+static ssize_t no_pwrite(int fd, const void *buf, size_t n, off_t off)
+{
+    (void)fd, (void)buf, (void)n, (void)off;
+    errno = EIO;
+    return -1;
+}
+
+static int first_ftruncate_fails(int fd, off_t size)
+{
+    static bool failed;
+    if (!failed) {
+        failed = true;
+        errno = ENOSPC;
+        return -1;
+    }
+    return ftruncate(fd, size);
+}
+
+/* What a killed daemon has left is as it was when the next mount gets only half-way. */
+static void an_opening_that_fails_harms_nothing(void **state)
+{
+    (void)state;
+    struct kit_dir dir;
+    struct kit_source s[2], t[2];
+    struct kit_model m[2];
+    uint64_t seed = 8;
+    kit_dir_init(&dir);
+    for (int i = 0; i < 2; i++) {
+        kit_source_init(&s[i], 64 * MIB, 1024, 20 + i);
+        kit_model_init(&m[i], s[i].toy);
+    }
+    struct overlay *o = kit_open_ok(&dir, s, 2);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(kit_step(overlay_disk(o, i % 2), &m[i % 2], &seed), 0);
+    kit_commit(o);
+    assert_int_equal(kit_run("cp -r %s %s/killed", dir.overlay, dir.path), 0);
+    overlay_close(o);
+    assert_int_equal(kit_run("rm -rf %s && cp -r %s/killed %s", dir.overlay, dir.path, dir.overlay), 0);
+
+    struct fault fault;
+    t[0] = s[0], t[1] = s[1];
+    for (int i = 0; i < 2; i++)
+        t[i].image.layers = &t[i].layer;
+    t[1].layer.file_size++;
+    assert_int_equal(open_with(&dir, t, 2, false, &fault), -ESTALE);
+    assert_int_equal(kit_run("diff -r -x lock %s %s/killed", dir.overlay, dir.path), 0);
+
+    struct overlay_io fails = overlay_io_system;
+    struct overlay_options options = { .io = &fails };
+    fails.pwrite = no_pwrite;
+    assert_int_equal(kit_open(&dir, s, 2, &options, &o, &fault), -EIO);
+    fails.pwrite = pwrite;
+    fails.ftruncate = first_ftruncate_fails;
+    assert_int_equal(kit_open(&dir, s, 2, &options, &o, &fault), -ENOSPC);
+
+    o = kit_open_ok(&dir, s, 2);
+    for (size_t i = 0; i < 2; i++)
+        kit_check_all(&m[i], overlay_disk(o, i));
+    overlay_close(o);
+    for (size_t i = 0; i < 2; i++) {
+        if (kit_have_qemu())
+            assert_int_equal(kit_qemu_check(dir.overlay, i, ""), 0);
+        kit_model_done(&m[i]);
+        kit_source_done(&s[i]);
+    }
+    kit_dir_done(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +564,7 @@ int main(void)
         cmocka_unit_test(notes_are_committed_with_the_rest),
         cmocka_unit_test(what_qemu_writes_is_taken_over),
         cmocka_unit_test(damage_is_refused),
+        cmocka_unit_test(an_opening_that_fails_harms_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

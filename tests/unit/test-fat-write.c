@@ -94,6 +94,22 @@ static void image_make(const char *options, const char *size, char image[128])
                      0);
 }
 
+/* The volume's files into the directory `a`, by mtools. mtools 4.0.32 takes the last cluster of a FAT12
+ * volume, the number of clusters plus 1, for one too many, and then reads nothing; only where it says just
+ * that, 7-Zip has to do. */
+static void extract(void)
+{
+    if (!run("cd %s && { test -z \"$(ls b)\" || mcopy -s -n -i image '::*' a >mtools 2>&1; }", scratch))
+        return;
+    assert_int_equal(
+        run("cd %s && n=$(fsck.vfat -nv image | sed -n 's/^ *\\([0-9]*\\) data clusters.*/\\1/p' ) &&"
+            " grep -q \"^Cluster # at [0-9]* too big($(printf 0x%%x $((n + 1))))\" mtools &&"
+            " rm -rf a && 7z x -y -oa image >7z 2>&1 || { cat mtools >&2; false; }",
+            scratch),
+        0);
+    print_message("mtools can't read the last cluster of FAT12; read by 7z\n");
+}
+
 static unsigned model_run(const char *options, const char *size, unsigned shrink)
 {
     char image[128], dir[128];
@@ -129,10 +145,8 @@ static unsigned model_run(const char *options, const char *size, unsigned shrink
     snprintf(dir, sizeof dir, "%s/b", scratch);
     assert_int_equal(run("cd %s && rm -rf a b && mkdir a b", scratch), 0);
     model_extract(m, dir);
-    assert_int_equal(run("cd %s && { test -z \"$(ls b)\" || mcopy -s -n -i image '::*' a >mtools 2>&1; } &&"
-                         " diff -r a b >diff 2>&1 || { cat mtools diff >&2; false; }",
-                         scratch),
-                     0);
+    extract();
+    assert_int_equal(run("cd %s && diff -r a b >diff 2>&1 || { cat diff >&2; false; }", scratch), 0);
     unsigned full = model_full(m);
     model_free(m);
     return full;

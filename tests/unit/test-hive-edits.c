@@ -5,7 +5,8 @@
  *
  * FERRYFS_HIVE_EDITS: how many edits (4000), FERRYFS_HIVE_SEED: the first seed (1). The hives are those of
  * the corpus (FERRYFS_CORPUS), and without it empty ones. FERRYFS_HIVE_DUMP=DIR: the last state of each is
- * kept there as NAME.hive and NAME.txt. */
+ * kept there as NAME.hive and NAME.txt. FERRYFS_HIVE_PLAIN: only what reged can read: short names in ASCII,
+ * types that have a name, no data over 16344 bytes. */
 #include "unit.h"
 
 #include "hive-model.h"
@@ -21,6 +22,7 @@ enum { BATCH = 250, CLOCK_START = 1 };
 
 static const char *corpus, *dump_dir;
 static unsigned long n_edits = 4000, first_seed = 1;
+static bool plain;
 static uint64_t rng_state, tick;
 
 static uint32_t rnd(uint32_t below)
@@ -42,13 +44,12 @@ struct subject {
     struct hive *h;
     struct hive_file *file;
     struct model m;
-    bool text_only; /* nothing that other programs can't read: NULs and lone surrogates in names */
 };
 
 static size_t random_name(uint16_t *units, size_t most)
 {
     static const uint16_t starts[] = { 'a', 'S', '_', '{', 0xe4, 0xff, 0x178, 0x430, 0x4e00, 0xff41, 0x1f80 };
-    uint32_t kind = rnd(20);
+    uint32_t kind = plain ? 5 + rnd(7) : rnd(20);
     size_t n = kind == 0 ? most : kind < 3 ? 1 + rnd(40) : 1 + rnd(6);
     if (n > most)
         n = most;
@@ -67,7 +68,7 @@ static uint8_t *random_data(size_t *ret_n)
 {
     static const uint32_t sizes[] = { 0,   1,    2,    3,     4,     5,     8,     12,   13,
                                       100, 4080, 4081, 16343, 16344, 16345, 32688, 32689 };
-    uint32_t kind = rnd(100);
+    uint32_t kind = plain ? rnd(97) : rnd(100);
     size_t n = kind < 40   ? sizes[rnd(9)]
                : kind < 90 ? rnd(200)
                : kind < 97 ? rnd(3000)
@@ -167,6 +168,12 @@ static void edit_move_key(struct subject *s)
     model_move(k, p, name, n);
 }
 
+static uint32_t plain_type(size_t len)
+{
+    static const uint32_t types[] = { 0, 2, 3, 3, 3, 5, 6, 7, 8, 9, 10, 11 };
+    return len == 4 && rnd(2) ? 4 : types[rnd(sizeof types / sizeof *types)];
+}
+
 static void edit_set_value(struct subject *s)
 {
     struct model_key *k = random_key(s);
@@ -181,7 +188,7 @@ static void edit_set_value(struct subject *s)
         n = rnd(8) ? random_name(name, rnd(60) ? 300 : HIVE_VALUE_NAME_MAX) : 0;
     }
     uint8_t *data = random_data(&len);
-    uint32_t type = rnd(4) ? rnd(12) : rnd(UINT32_MAX);
+    uint32_t type = plain ? plain_type(len) : rnd(4) ? rnd(12) : rnd(UINT32_MAX);
     assert_int_equal(hive_set_value(s->h, k->cell, name_of(name, n), type, data, len, at, NULL), 0);
     model_set(k, name, n, type, data, len);
     k->written = at;
@@ -461,6 +468,7 @@ int main(void)
     if (v)
         first_seed = strtoul(v, NULL, 10);
     dump_dir = getenv("FERRYFS_HIVE_DUMP");
+    plain = getenv("FERRYFS_HIVE_PLAIN");
     corpus = getenv("FERRYFS_CORPUS");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty),

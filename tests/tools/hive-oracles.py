@@ -50,7 +50,6 @@ def differences(program, ours, theirs):
 
 
 def by_hivexml(hive, text):
-    # what XML can't say, and letters that it says by numbers which it doesn't allow
     if re.search(r"[\x01-\x08\x0b-\x1f\ufffe\uffff]", text.read_text()):
         return []
     r = subprocess.run(["hivexml", hive], capture_output=True, timeout=SECONDS)
@@ -63,7 +62,9 @@ def by_hivexml(hive, text):
         for child in node.findall("node"):
             walk(child, path + "\\" + child.get("name"))
 
-    walk(xml.etree.ElementTree.fromstring(r.stdout).find("node"), "")
+    # texts of values may hold what XML has no way to say, and hivexml says it all the same
+    said = re.sub(rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|&#(x[0-9A-Fa-f]+|\d+);", b"?", r.stdout)
+    walk(xml.etree.ElementTree.fromstring(said).find("node"), "")
     return differences("hivexml", named(text), found)
 
 
@@ -98,17 +99,20 @@ def plain(text):
 
 
 def by_reged(hive, text):
-    ours, found, values = plain(text), {}, None
+    ours, found, root, values = plain(text), {}, None, None
     if ours is None:
         return []
     with tempfile.NamedTemporaryFile() as out:
         r = subprocess.run(["reged", "-x", hive, "PREFIX", "\\", out.name], capture_output=True, timeout=SECONDS)
-        lines = out.read().decode("latin-1").replace("\\\r\n  ", "").split("\r\n")
+        lines = out.read().decode("latin-1").replace("\\\r\n  ", "")
     if r.returncode:
         return ["reged: exit status %d" % r.returncode]
-    for line in lines:
-        if m := re.fullmatch(r"\[PREFIX(.*)\]", line):
-            values = found[m[1].rstrip("\\")] = {}
+    lines = re.sub(r'(=hex(?:\([0-9a-f]+\))?:)(?=["@])', r"\1\r\n", lines)  # no data: it doesn't end the line
+    for line in lines.split("\r\n"):
+        if m := re.fullmatch(r"\[(PREFIX.*)\]", line):
+            path = m[1].rstrip("\\")
+            root = path if root is None else root  # with its name where it isn't marked as the root
+            values = found[path[len(root):]] = {}
         elif m := re.fullmatch(r'(?:"(.*?)"|@)=dword:([0-9a-f]{8})', line):
             values[m[1] or ""] = (4, int(m[2], 16).to_bytes(4, "little"))
         elif m := re.fullmatch(r'(?:"(.*?)"|@)=hex(?:\(([0-9a-f]+)\))?:(.*)', line):

@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A row of edits for a daemon that is killed, and what must be there afterwards.
+"""A row of edits for a daemon that is killed, or whose overlay fails, and what must be there afterwards.
 
     kill-load.py load LOG SEED TARGET...     edits until the mount dies; exit 0 only then
+        --steps N    or until so many steps are done and durable
+        --arm FILE   makes FILE when the row begins
+        --errors     goes on from ENOSPC and EIO: tries a step once more, and ends (exit 0) where that fails too
     kill-load.py check LOG SEED TARGET...    what is there now must be a beginning of the row
 
 A TARGET is an empty directory of a volume, or registry:KEY, an empty key. Each step edits one of them and then counts
 itself there, so that what is found tells where the row was cut: every target must be as it was at that one moment (all
 are committed together), which is not before the last step that the log calls durable, nor behind the last one begun.
 Only what the next step touches may be half done. The log lies outside the mount; `ready` in it: the row has begun."""
+import argparse
 import errno
 import os
 import random
 import sys
 
-FSYNC_EVERY = (3, 60)  # steps between two calls that make all durable
+# Steps between two calls that make all durable: of a row without an end, and of one of some steps.
+FSYNC_EVERY, FSYNC_OFTEN = (3, 60), (2, 16)
 
 
 def content(i, n):
@@ -109,6 +114,19 @@ def perform(root, call):
         put(path, 0, call[2], call[3])
 
 
+def perform_again(root, call):
+    """After an error: some of it may be done already, or all."""
+    kind, path = call[0], f"{root}/{call[1]}"
+    there = os.path.lexists(path)
+    if kind in ("unlink", "rmdir") and not there:
+        return
+    if kind == "mkdir" and there:
+        return
+    if kind == "rename" and not there and os.path.lexists(f"{root}/{call[2]}"):
+        return
+    perform(root, call)
+
+
 def put(path, flags, at, data):
     fd = os.open(path, os.O_WRONLY | flags, 0o644)
     try:
@@ -154,26 +172,76 @@ def make_durable(rng, targets):
         fsync(f"{mount}/info.json", os.O_RDONLY)
 
 
-def load(log, seed, targets):
-    model = Model(seed, targets)
-    rng = random.Random(~seed)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    say = lambda text: os.write(out, text.encode() + b"\n")
-    for t in targets:
-        count(t, 0)
-    make_durable(rng, targets)
-    say("ready")
-    until = rng.randrange(*FSYNC_EVERY)
-    while True:
-        t, call = model.step()
-        say(f"begun {model.i}")
-        perform(directory(targets[t]), call)
-        count(targets[t], model.i)
-        until -= 1
-        if not until:
-            make_durable(rng, targets)
-            say(f"durable {model.i}")
-            until = rng.randrange(*FSYNC_EVERY)
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
+FAILED = (errno.ENOSPC, errno.EIO)
+
+
+class Load:
+    """Takes the steps on the mount; `errors`: the overlay may fail."""
+
+    def __init__(self, args):
+        self.model, self.targets, self.errors = Model(args.seed, args.targets), args.targets, args.errors
+        self.rng = random.Random(~args.seed)
+        self.log = os.open(args.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def say(self, text):
+        os.write(self.log, text.encode() + b"\n")
+
+    def attempt(self, action, again):
+        """Whether one of them succeeds."""
+        for call in (action, again):
+            try:
+                call()
+                return True
+            except OSError as e:
+                if not self.errors or e.errno not in FAILED:
+                    raise
+                self.say(f"failed {self.model.i} {errno.errorcode[e.errno]}")
+        return False
+
+    def step(self):
+        t, call = self.model.step()
+        target = self.targets[t]
+        root = directory(target)
+        self.say(f"begun {self.model.i}")
+        return (self.attempt(lambda: perform(root, call), lambda: perform_again(root, call))
+                and self.attempt(lambda: count(target, self.model.i), lambda: count(target, self.model.i)))
+
+    def durable(self):
+        sync = lambda: make_durable(self.rng, self.targets)
+        if self.attempt(sync, sync):
+            self.say(f"durable {self.model.i}")
+            return True
+        return False
+
+    def run(self, steps, arm):
+        for t in self.targets:
+            count(t, 0)
+        make_durable(self.rng, self.targets)
+        if arm:
+            os.close(os.open(arm, os.O_WRONLY | os.O_CREAT, 0o644))
+        self.say("ready")
+        every = FSYNC_OFTEN if steps else FSYNC_EVERY
+        until = self.rng.randrange(*every)
+        while self.model.i != steps:
+            if not self.step():
+                return
+            until -= 1
+            if not until:
+                if not self.durable():
+                    return
+                until = self.rng.randrange(*every)
+        self.durable()
+
+
+def load(args):
+    try:
+        Load(args).run(args.steps, args.arm)
+    except OSError as e:
+        if e.errno in DEAD:
+            return 0
+        raise
+    return 0 if args.steps else 1
 
 
 def log_says(log, word):
@@ -222,16 +290,16 @@ def check(log, seed, targets):
 
 
 def main():
-    mode, log, seed, targets = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
-    if mode == "check":
-        return check(log, seed, targets)
-    try:
-        load(log, seed, targets)
-    except OSError as e:
-        if e.errno in (errno.ENOTCONN, errno.ECONNABORTED):
-            return 0
-        raise
-    return 1
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mode", choices=("load", "check"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--arm")
+    parser.add_argument("--errors", action="store_true")
+    parser.add_argument("log")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("targets", nargs="+", metavar="TARGET")
+    args = parser.parse_args()
+    return load(args) if args.mode == "load" else check(args.log, args.seed, args.targets)
 
 
 if __name__ == "__main__":

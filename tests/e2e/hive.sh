@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Hives: what our edits leave as hivex and libregf read it, what hivexregedit wrote as we read it, and --check-hive.
+# Hives: what our edits leave as hivex, libregf and reged read it, what hivexregedit wrote as we read it, and --check-hive.
 . "$(dirname "$0")/lib.sh"
-need perl hivexregedit regfexport python3
+need perl hivexregedit hivexml regfexport reged python3
 perl -MWin::Hivex -e 1 2>/dev/null || skip "Win::Hivex is not installed"
 tests=$(dirname "$FERRYFS")/tests
 [ -x "$tests/test-hive-edits" ] || skip "test-hive-edits is not built"
@@ -12,6 +12,13 @@ here=$(dirname "$(readlink -f "$0")")/..
 mkdir "$tmp/edited"
 check "random edits" env -u FERRYFS_CORPUS FERRYFS_HIVE_EDITS=1200 FERRYFS_HIVE_DUMP="$tmp/edited" "$tests/test-hive-edits"
 check "other programs read what we wrote" python3 "$here/tools/hive-oracles.py" "$tmp/edited"
+
+# reged reads less than others do
+mkdir "$tmp/plain"
+check "random edits, plain ones" env -u FERRYFS_CORPUS FERRYFS_HIVE_EDITS=2400 FERRYFS_HIVE_DUMP="$tmp/plain" FERRYFS_HIVE_PLAIN=1 \
+    "$tests/test-hive-edits"
+check "other programs read what we wrote" python3 "$here/tools/hive-oracles.py" "$tmp/plain"
+like "reged among them" "$(cat "$out")" '^[4-9] hives, [4-9] of them by reged too, 0 differ'
 
 dump() { perl "$here/tools/hive-dump.pl" "$1" | sort; }
 for minor in 3 5; do

@@ -5,8 +5,9 @@
  *
  * FERRYFS_HIVE_EDITS: how many edits (4000), FERRYFS_HIVE_SEED: the first seed (1). The hives are those of
  * the corpus (FERRYFS_CORPUS), and without it empty ones. FERRYFS_HIVE_DUMP=DIR: the last state of each is
- * kept there as NAME.hive and NAME.txt. FERRYFS_HIVE_PLAIN: only what reged can read: short names in ASCII,
- * types that have a name, no data over 16344 bytes. */
+ * kept there as NAME.hive and NAME.txt; with FERRYFS_HIVE_DUMP_ALL that after each batch too, as NAME.N.hive.
+ * FERRYFS_HIVE_PLAIN: only what reged can read: short names in ASCII, types that have a name, no data over
+ * 16344 bytes. */
 #include "unit.h"
 
 #include "hive-model.h"
@@ -22,7 +23,7 @@ enum { BATCH = 250, CLOCK_START = 1 };
 
 static const char *corpus, *dump_dir;
 static unsigned long n_edits = 4000, first_seed = 1;
-static bool plain;
+static bool plain, dump_all;
 static uint64_t rng_state, tick;
 
 static uint32_t rnd(uint32_t below)
@@ -354,13 +355,17 @@ static struct hive *read_again(const struct hive_file *f)
     return h;
 }
 
-static void keep(const struct subject *s, const char *name)
+/* `done`: after so many edits; 0: at the end. */
+static void keep(const struct subject *s, const char *name, unsigned long done)
 {
     char path[1024];
-    if (!dump_dir)
+    if (!dump_dir || (done && !dump_all))
         return;
     char flat[256];
-    snprintf(flat, sizeof flat, "%s", name);
+    if (done)
+        snprintf(flat, sizeof flat, "%s.%lu", name, done);
+    else
+        snprintf(flat, sizeof flat, "%s", name);
     for (char *p = flat; *p; p++)
         *p = *p == '/' ? '_' : *p;
     snprintf(path, sizeof path, "%s/%s.hive", dump_dir, flat);
@@ -395,9 +400,10 @@ static void edit_hive(struct subject *s, const char *name, unsigned long count, 
         model_compare(&s->m, again);
         judge(again, before);
         hive_close(again);
+        keep(s, name, done);
     }
     print_message("%s: %lu edits with seed %lu, %zu keys\n", name, count, seed, s->m.n_all);
-    keep(s, name);
+    keep(s, name, 0);
     model_done(&s->m);
     hive_close(s->h);
 }
@@ -468,6 +474,7 @@ int main(void)
     if (v)
         first_seed = strtoul(v, NULL, 10);
     dump_dir = getenv("FERRYFS_HIVE_DUMP");
+    dump_all = getenv("FERRYFS_HIVE_DUMP_ALL");
     plain = getenv("FERRYFS_HIVE_PLAIN");
     corpus = getenv("FERRYFS_CORPUS");
     const struct CMUnitTest tests[] = {

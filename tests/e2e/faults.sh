@@ -33,7 +33,7 @@ for ((round = 1; round <= points; round++)); do
     with_faults "$at" $how $times $half "$tmp/arm" mount_kept
     empty_targets "$what"
     check "$what: the row" "$python" "$load" load --errors --steps $steps --arm "$tmp/arm" "$row" "$first_seed" "${targets[@]}"
-    check "$what: what can be read is read" ls -R "${targets[@]#registry:}"
+    check "$what: the daemon answers" cat "$mnt/info.json" "$volumes/disk0p3/etc/os-release"
     unmount
     was_hit
     judge "$what" "$first_seed"

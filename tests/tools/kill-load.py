@@ -188,13 +188,13 @@ class Load:
         os.write(self.log, text.encode() + b"\n")
 
     def attempt(self, action, again):
-        """Whether one of them succeeds."""
-        for call in (action, again):
+        """Whether one of them succeeds. Where the first one was cut off half-way, the second one may say anything."""
+        for first, call in (True, action), (False, again):
             try:
                 call()
                 return True
             except OSError as e:
-                if not self.errors or e.errno not in FAILED:
+                if not self.errors or e.errno in DEAD or (first and e.errno not in FAILED):
                     raise
                 self.say(f"failed {self.model.i} {errno.errorcode[e.errno]}")
         return False

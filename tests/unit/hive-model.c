@@ -294,15 +294,21 @@ void model_compare(const struct model *m, const struct hive *h)
 
 /* ---- for other programs ---- */
 
-static void dump_key(const struct model_key *k, const char *path, FILE *out)
+/* `n` bytes of `path`; names may hold NULs. */
+static void dump_key(const struct model_key *k, const char *path, size_t n, FILE *out)
 {
-    size_t n = strlen(path);
     char *sub = malloc(n + 4 * HIVE_KEY_NAME_MAX + 8), *name = malloc(4 * HIVE_VALUE_NAME_MAX + 8);
-    fprintf(out, "K %s\n", path);
+    fputs("K ", out);
+    fwrite(path, 1, n, out);
+    fputc('\n', out);
     for (size_t i = 0; i < k->n_values; i++) {
         const struct model_value *v = &k->values[i];
-        sample_utf8(v->name, v->n_name, name);
-        fprintf(out, "V %s\t%s\t%u\t", path, name, v->type);
+        size_t len = sample_utf8(v->name, v->n_name, name);
+        fputs("V ", out);
+        fwrite(path, 1, n, out);
+        fputc('\t', out);
+        fwrite(name, 1, len, out);
+        fprintf(out, "\t%u\t", v->type);
         for (size_t j = 0; j < v->n_data; j++)
             fprintf(out, "%02x", v->data[j]);
         fputc('\n', out);
@@ -310,8 +316,8 @@ static void dump_key(const struct model_key *k, const char *path, FILE *out)
     for (size_t i = 0; i < k->n_keys; i++) {
         memcpy(sub, path, n);
         sub[n] = '\\';
-        sample_utf8(k->keys[i]->name, k->keys[i]->n_name, sub + n + 1);
-        dump_key(k->keys[i], sub, out);
+        size_t len = sample_utf8(k->keys[i]->name, k->keys[i]->n_name, sub + n + 1);
+        dump_key(k->keys[i], sub, n + 1 + len, out);
     }
     free(sub);
     free(name);
@@ -319,5 +325,5 @@ static void dump_key(const struct model_key *k, const char *path, FILE *out)
 
 void model_dump(const struct model *m, FILE *out)
 {
-    dump_key(m->root, "", out);
+    dump_key(m->root, "", 0, out);
 }

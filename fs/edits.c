@@ -29,7 +29,7 @@ int ferry_edit_begin(struct ferry *f)
 {
     if (!f->overlay)
         return -EROFS;
-    return gate_write_begin(f->gate);
+    return f->broken ? -EIO : gate_write_begin(f->gate);
 }
 
 void ferry_edit_end(struct ferry *f, bool changed)
@@ -107,6 +107,8 @@ static int commit_locked(struct ferry *f)
 {
     struct fault fault = { 0 };
     uint64_t edits = f->edits;
+    if (f->broken)
+        return -EIO;
     if (edits == f->committed)
         return 0;
     int r = hives_commit(f);
@@ -131,6 +133,22 @@ int ferry_commit(struct ferry *f)
     int r = commit_locked(f);
     gate_commit_end(f->gate, false);
     return r;
+}
+
+int ferry_alone_begin(struct ferry *f)
+{
+    return gate_alone_begin(f->gate);
+}
+
+int ferry_alone_commit(struct ferry *f)
+{
+    f->edits++;
+    return commit_locked(f);
+}
+
+void ferry_alone_end(struct ferry *f)
+{
+    gate_alone_end(f->gate);
 }
 
 int ferry_freeze(struct ferry *f, uint64_t *ret_edits)

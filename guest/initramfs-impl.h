@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_INITRAMFS_IMPL_H
+#define FERRYFS_INITRAMFS_IMPL_H
+/* What initramfs.c and initramfs-add.c share; others include initramfs.h. */
+#include "cpio.h"
+
+/* The modules that initramfs-tools' init loads, one a line. */
+#define INITRAMFS_TOOLS_LIST "conf/modules"
+
+enum {
+    INITRAMFS_TAIL = 260,        /* bytes: the last entry of an archive of ours, and its TRAILER!!! */
+    INITRAMFS_TAIL_DIGITS = 120, /* where that entry's data is: 16 digits */
+};
+/* That entry: the image had `end` bytes before. */
+void initramfs_put_tail(struct cpio_out *o, uint64_t end);
+#endif

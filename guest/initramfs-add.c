@@ -81,26 +81,22 @@ void initramfs_dirs_done(struct initramfs_dirs *d)
 
 /* ---- lz4 ---- */
 
-/* Does the image end with the last block of an lz4 stream? */
-static int lz4_ends(const struct initramfs_file *f, uint64_t at, bool *ret)
+int initramfs_lz4_end(const struct initramfs_file *f, uint64_t at, uint64_t end, uint64_t *ret)
 {
-    *ret = false;
-    while (at < f->size) {
+    *ret = at;
+    while (*ret < end) {
         uint8_t head[4];
         struct bad bad = { 0 };
         size_t n;
-        int r = f->read(f->ctx, head, sizeof head, at, &n);
+        int r = f->read(f->ctx, head, sizeof head, *ret, &n);
         if (r < 0 || n < sizeof head)
             return r;
-        uint32_t size = le32(bytes_of(head, sizeof head, at, &bad), 0);
-        at += sizeof head;
-        if (size == LZ4_MAGIC)
-            continue;
-        if (!size || size > LZ4_MAX_BLOCK || !range_inside(at, size, f->size))
+        uint32_t size = le32(bytes_of(head, sizeof head, *ret, &bad), 0);
+        if (size != LZ4_MAGIC &&
+            (!size || size > LZ4_MAX_BLOCK || !range_inside(*ret + sizeof head, size, end)))
             return 0;
-        at += size;
+        *ret += sizeof head + (size == LZ4_MAGIC ? 0 : size);
     }
-    *ret = true;
     return 0;
 }
 
@@ -155,13 +151,13 @@ static int plain_segment(const struct initramfs *i, const struct cpio_out *a, ui
 int initramfs_segment(const struct initramfs *i, const struct initramfs_file *f, struct cpio_out *o,
                       uint8_t **ret, size_t *ret_n)
 {
-    bool ends;
+    uint64_t end;
     initramfs_put_tail(o, i->end);
     int r = cpio_end(o);
     if (r < 0)
         return r;
     if (strcmp(i->packing, "lz4") != 0)
         return plain_segment(i, o, ret, ret_n);
-    r = lz4_ends(f, i->stream_at, &ends);
-    return r < 0 ? r : ends ? lz4_store(o, ret, ret_n) : -ENOTSUP;
+    r = initramfs_lz4_end(f, i->stream_at, i->end, &end);
+    return r < 0 ? r : end == i->end ? lz4_store(o, ret, ret_n) : -ENOTSUP;
 }

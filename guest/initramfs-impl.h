@@ -2,7 +2,7 @@
 #ifndef FERRYFS_INITRAMFS_IMPL_H
 #define FERRYFS_INITRAMFS_IMPL_H
 /* What initramfs.c and initramfs-add.c share; others include initramfs.h. */
-#include "cpio.h"
+#include "initramfs.h"
 
 /* The modules that initramfs-tools' init loads, one a line. */
 #define INITRAMFS_TOOLS_LIST "conf/modules"
@@ -13,4 +13,6 @@ enum {
 };
 /* That entry: the image had `end` bytes before. */
 void initramfs_put_tail(struct cpio_out *o, uint64_t end);
+/* Where the last block of an lz4 stream at `at` ends, at most at `end`. */
+int initramfs_lz4_end(const struct initramfs_file *f, uint64_t at, uint64_t end, uint64_t *ret);
 #endif

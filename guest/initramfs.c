@@ -220,16 +220,17 @@ static int read_packed(struct reading *r, const char *packing)
     p->file = r->file;
     p->at = r->at;
     p->end = r->end;
-    int err = 0;
-    if (!packed_open(p)) {
+    int err = strcmp(packing, "lz4") ? 0 : initramfs_lz4_end(r->file, r->at, r->end, &p->end);
+    if (err == 0 && !packed_open(p)) {
         err = p->error ? p->error : -EUCLEAN;
-    } else {
+    } else if (err == 0) {
         do
             err = cpio_walk(&p->source, MAX_LOAD, note_entry, r, &length);
         while (err == 0 && packed_next(p));
         if (err == 0 && p->error)
             err = p->error;
     }
+    uint64_t end = p->end;
     archive_read_free(p->archive);
     free(p);
     if (err == -EUCLEAN || err == -ENODATA)
@@ -237,7 +238,7 @@ static int read_packed(struct reading *r, const char *packing)
                  packing);
     r->image->packing = packing;
     r->image->stream_at = r->at;
-    r->at = r->end;
+    r->at = end;
     return err;
 }
 

@@ -333,7 +333,8 @@ static int need_key(struct changes *c, const char *key, const char *reason)
     if (!part)
         return -ENOMEM;
     char *at = strchr(part, '\\');
-    at = at ? strchr(at + 1, '\\') : NULL; /* behind "HKLM\SYSTEM" */
+    if (strncasecmp(part, "BCD\\", 4))
+        at = at ? strchr(at + 1, '\\') : NULL; /* behind "HKLM\SYSTEM" */
     if (!at)
         return -ENOENT;
     for (r = 0; !r && at;) {

@@ -347,8 +347,7 @@ static const struct tree_ops prepare_file_ops = {
 
 static bool present(struct ferry *f)
 {
-    const struct guest_system *s = system_of(f);
-    return s && s->kind == GUEST_WINDOWS;
+    return system_of(f) != NULL;
 }
 
 static int prepare_id(struct ferry *f, struct node_id *ret)

@@ -35,17 +35,24 @@ make_disk() {
         dd if="$1" of="$2" bs=1M seek=1 conv=notrunc,sparse status=none && put_grub "$2" "$3"
 }
 
-# make_ova DISK OVA: DISK as a streamOptimized VMDK.
+# make_ova DISK OVA [MAC]: DISK as a streamOptimized VMDK; an adapter of that address.
 make_ova() {
     local work=$tmp/ova mib=$(($(stat -c %s "$1") >> 20))
     mkdir -p "$work"
     cat >"$work/d.ovf" <<T
-<?xml version="1.0"?>
-<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">
-<References><File ovf:href="d.vmdk" ovf:id="f1"/></References>
-<DiskSection><Disk ovf:capacity="$mib" ovf:capacityAllocationUnits="byte * 2^20" ovf:diskId="d1" ovf:fileRef="f1"
- ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/></DiskSection>
-</Envelope>
+<?xml version='1.0' encoding='UTF-8'?>
+<Envelope xmlns='http://schemas.dmtf.org/ovf/envelope/1' xmlns:ovf='http://schemas.dmtf.org/ovf/envelope/1'
+  xmlns:rasd='http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData'>
+<References><File ovf:id='file1' ovf:href='d.vmdk'/></References>
+<DiskSection><Info>disks</Info><Disk ovf:diskId='disk1' ovf:fileRef='file1' ovf:capacity='$mib'
+  ovf:capacityAllocationUnits='byte * 2^20'/></DiskSection>
+<VirtualSystem ovf:id='debian'><Info>a machine</Info><Name>debian</Name><VirtualHardwareSection><Info>hardware</Info>
+<Item><rasd:Address>0</rasd:Address><rasd:InstanceID>3</rasd:InstanceID><rasd:ResourceType>6</rasd:ResourceType></Item>
+<Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:HostResource>ovf:/disk/disk1</rasd:HostResource>
+  <rasd:InstanceID>4</rasd:InstanceID><rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
+<Item><rasd:Address>${3:-00:50:56:00:00:01}</rasd:Address><rasd:InstanceID>5</rasd:InstanceID>
+  <rasd:ResourceType>10</rasd:ResourceType></Item>
+</VirtualHardwareSection></VirtualSystem></Envelope>
 T
     qemu-img convert -O vmdk -o subformat=streamOptimized "$1" "$work/d.vmdk" && tar -C "$work" -cf "$2" d.ovf d.vmdk && rm -r "$work"
 }

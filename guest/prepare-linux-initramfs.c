@@ -128,14 +128,23 @@ static int want_line(struct kernel *k, const struct initramfs *i, const char *li
     return r;
 }
 
+/* " NAME" at the end of a text, once. */
+static void add_word(char *text, size_t size, const char *name)
+{
+    size_t used = strlen(text), n = strlen(name);
+    for (const char *p = strstr(text, name); p; p = strstr(p + 1, name))
+        if (p > text && p[-1] == ' ' && (!p[n] || p[n] == ' '))
+            return;
+    snprintf(text + used, size - used, " %s", name);
+}
+
 static int want_modules(struct kernel *k, const struct initramfs *i, const struct wanted *w)
 {
     for (; w->name; w++) {
         size_t n;
         const char *line = find_module(k->dep, w->name, &n);
         if (line) {
-            size_t used = strlen(k->names);
-            snprintf(k->names + used, sizeof k->names - used, " %s", w->name);
+            add_word(k->names, sizeof k->names, w->name);
             int r = want_line(k, i, line, n);
             if (r < 0)
                 return r;
@@ -317,6 +326,9 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
     if (r == -ENOENT)
         r = linux_note(l, "%s isn't changed: the guest has no modules of its kernel %s", path, version);
     else if (r == 0 && (r = want_modules(&k, i, wanted_modules(l->p))) == 0) {
+        for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
+            if (strstr(k.names, w->name))
+                add_word(l->modules, sizeof l->modules, w->name);
         if (k.lacks[0])
             r = linux_block(l, "give the VM a SATA disk, or install a newer kernel",
                             "the kernel %s has no %s", version, k.lacks);
@@ -400,12 +412,11 @@ static int plan_makers(struct linux_plan *l)
     static const char tools[] = "etc/initramfs-tools/modules", reason[] = "the next initramfs has them, too";
     _cleanup_free_ char *have = NULL;
     struct linux_out o = { 0 };
-    char names[512] = "", path[128];
+    const char *names = l->modules;
+    char path[128];
     int r = 0;
-    for (const struct wanted *w = wanted_modules(l->p); w->name; w++) {
-        size_t n = strlen(names);
-        snprintf(names + n, sizeof names - n, " %s", w->name);
-    }
+    if (!*names)
+        return 0;
     if (linux_text(l, tools, &have) == 0) {
         linux_put(&o, have, strlen(have));
         if (o.n && o.p[o.n - 1] != '\n')

@@ -12,6 +12,7 @@ enum {
 struct linux_plan {
     struct prepare *p;
     bool adds_files;   /* a file that wasn't there is planned: SELinux has no label for it */
+    char modules[512]; /* those that the target needs and a kernel has, each behind a space */
     bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
 };
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh's variables, and the tests'
 # A Debian of its own (tests/tools/make-debian) on a disk, in an OVA, and booted in QEMU. Sourced after lib.sh.
 
 PATH=$PATH:/sbin:/usr/sbin
@@ -79,9 +79,9 @@ T
 boot() {
     local device
     case $4 in
-    virtio-blk) device=(-device virtio-blk-pci,drive=disk) ;;
-    virtio-scsi) device=(-device virtio-scsi-pci -device scsi-hd,drive=disk) ;;
-    nvme) device=(-device nvme,drive=disk,serial=1) ;;
+    virtio-blk) device=(-device "virtio-blk-pci,drive=disk") ;;
+    virtio-scsi) device=(-device virtio-scsi-pci -device "scsi-hd,drive=disk") ;;
+    nvme) device=(-device "nvme,drive=disk,serial=1") ;;
     esac
     timeout "${boot_seconds:-400}" qemu-system-x86_64 -accel tcg -cpu max -m 640 -nodefaults -display none -no-reboot \
         -nic none -serial "file:$tmp/$1.console" -drive "if=none,id=disk,format=$2,file=$3,snapshot=on" "${device[@]}" \

@@ -9,6 +9,7 @@
 #include "../formats/cleanup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -116,6 +117,17 @@ int file_stat(struct ferry *f, const char *path, struct prepare_stat *ret)
     if (!r)
         *ret = (struct prepare_stat){ a.mode, a.size };
     return r;
+}
+
+int file_uuid(struct ferry *f, const char *device, char *buf, size_t size)
+{
+    struct realm realm;
+    int r = realm_of(f, &realm);
+    const struct guest_volume *v = r < 0 ? NULL : guest_find_device(realm.guest, device);
+    if (!v || !v->signature.uuid[0])
+        return -ENOENT;
+    snprintf(buf, size, "%s", v->signature.uuid);
+    return 0;
 }
 
 static int read_all(struct volume_file *file, void *buf, size_t len, uint64_t off, size_t *ret_len)

@@ -94,6 +94,7 @@ int file_read_at(struct ferry *f, const char *path, void *buf, size_t len, uint6
 int file_read(struct ferry *f, const char *path, size_t max, uint8_t **ret, size_t *ret_n);
 int file_list(struct ferry *f, const char *path, prepare_each fn, void *ctx);
 int file_readlink(struct ferry *f, const char *path, char *buf, size_t size);
+int file_uuid(struct ferry *f, const char *device, char *buf, size_t size);
 /* The state of what an edit of this kind would change; with bytes and all if `keep`. Of a regular file that
  * is written or appended to: with the digest of all from `from` on, but for NO_SUM. */
 #define NO_SUM UINT64_MAX

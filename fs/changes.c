@@ -521,6 +521,11 @@ static int see_readlink(struct prepare *p, const char *path, char *buf, size_t s
     return file_readlink(changes_of(p)->f, path, buf, size);
 }
 
+static int see_uuid(struct prepare *p, const char *device, char *buf, size_t size)
+{
+    return file_uuid(changes_of(p)->f, device, buf, size);
+}
+
 static int see_value(struct prepare *p, const char *key, const char *name, uint32_t *ret_type, uint8_t **ret,
                      size_t *ret_n)
 {
@@ -611,6 +616,7 @@ static const struct prepare_ops prepare_ops = {
     .read_at = see_read_at,
     .list = see_list,
     .readlink = see_readlink,
+    .uuid = see_uuid,
     .value = see_value,
     .subkeys = see_subkeys,
     .values = see_values,

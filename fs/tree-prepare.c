@@ -89,8 +89,10 @@ static int plan_guest(struct ferry *f, struct changes *c)
     if (!s)
         return -ENOENT;
     int r = block_volume(f, c, s);
-    if (r < 0 || s->kind != GUEST_WINDOWS)
-        return r < 0 ? r : -ENOTSUP;
+    if (r < 0 || changes_blocked(c))
+        return r;
+    if (s->kind == GUEST_LINUX)
+        return plan_linux(changes_prepare(c));
     if (!system_root(f, root, sizeof root))
         return changes_block(c, "this Windows has no SYSTEM registry hive", "repair the guest first");
     r = block_hive(f, c, "SYSTEM");
@@ -345,8 +347,7 @@ static const struct tree_ops prepare_file_ops = {
 
 static bool present(struct ferry *f)
 {
-    const struct guest_system *s = system_of(f);
-    return s && s->kind == GUEST_WINDOWS;
+    return system_of(f) != NULL;
 }
 
 static int prepare_id(struct ferry *f, struct node_id *ret)

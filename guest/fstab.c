@@ -199,6 +199,14 @@ static bool volume_matches(const struct guest *g, const struct guest_volume *v, 
     return form < N_FORMS ? forms[form].matches(g, v, value) : path_matches(g, v, spec);
 }
 
+const struct guest_volume *guest_find_device(const struct guest *g, const char *device)
+{
+    for (size_t i = 0; i < g->n_volumes; i++)
+        if (volume_matches(g, &g->volumes[i], device))
+            return &g->volumes[i];
+    return NULL;
+}
+
 /* Of this machine's disks, by its look. */
 static bool is_local(const char *spec)
 {
@@ -353,11 +361,11 @@ static void mount_line(struct guest *g, struct guest_system *s, const struct lin
     }
     if (!is_local(l->spec))
         return;
-    for (size_t i = 0; i < g->n_volumes; i++)
-        if (volume_matches(g, &g->volumes[i], l->spec)) {
-            mount_volume(g, s, l, i);
-            return;
-        }
+    const struct guest_volume *v = guest_find_device(g, l->spec);
+    if (v) {
+        mount_volume(g, s, l, (size_t)(v - g->volumes));
+        return;
+    }
     notes_add(&g->notes, "%.200s, which fstab mounts at %.200s, isn't on any of the disks", l->spec, l->path);
 }
 

@@ -47,6 +47,9 @@ struct prepare_ops {
     int (*list)(struct prepare *p, const char *path, prepare_each fn, void *ctx);
     /* The text of a link that isn't followed, NUL-terminated; -EINVAL: no link. */
     int (*readlink)(struct prepare *p, const char *path, char *buf, size_t size);
+    /* The UUID of what stands in the volume that a Linux device name means, as fstab has it: "/dev/sda3",
+     * "/dev/disk/by-path/...". -ENOENT: no volume is that, or it has none. */
+    int (*uuid)(struct prepare *p, const char *device, char *buf, size_t size);
     /* A value's bytes, owned by the caller. `name` "": the default one. */
     int (*value)(struct prepare *p, const char *key, const char *name, uint32_t *ret_type, uint8_t **ret,
                  size_t *ret_n);

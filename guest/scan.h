@@ -67,6 +67,10 @@ struct guest *guest_scan(struct disk *const *disks, size_t n, struct cache *cach
                          const struct guest_options *o);
 void guest_free(struct guest *g);
 
+/* The volume that a device of fstab or of a kernel's command line is: a tag ("UUID=...") or any hypervisor's
+ * name for it ("/dev/sda3"). NULL: none here. */
+const struct guest_volume *guest_find_device(const struct guest *g, const char *device);
+
 /* Finds systems on the volumes; guest_scan() calls it. See inspect.c. */
 void guest_inspect(struct guest *g);
 #endif

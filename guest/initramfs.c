@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reading one. libarchive undoes the compression of a stream; the archives in it are read here (cpio.c), as
+ * the kernel reads them: it goes on behind the first TRAILER!!!, and libarchive's reader of cpio doesn't. */
+#include "initramfs.h"
+
+#include "../formats/bytes.h"
+#include "../formats/checked.h"
+#include "../formats/cleanup.h"
+#include "initramfs-impl.h"
+
+#include <archive.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHUNK = 1 << 18,
+    MAX_NAMES = 1 << 18,
+    MAX_NAME_BYTES = 1 << 26, /* of all names */
+    MAX_LOAD = 1 << 16,       /* conf/modules */
+    MAX_SEGMENTS = 64,        /* of ours */
+};
+static const uint64_t max_unpacked = 4ULL << 30;
+
+static const struct {
+    const char *name;
+    uint8_t magic[6];
+    uint8_t n;
+} packings[] = {
+    { "gzip", { 0x1f, 0x8b }, 2 },
+    { "bzip2", { 'B', 'Z', 'h' }, 3 },
+    { "xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6 },
+    { "lzma", { 0x5d, 0, 0 }, 3 },
+    { "lzo", { 0x89, 'L', 'Z', 'O' }, 4 },
+    { "lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4 },
+    { "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4 },
+};
+
+/* ---- what is in it ---- */
+
+struct reading {
+    const struct initramfs_file *file;
+    struct initramfs *image;
+    struct fault *fault;
+    uint64_t at, end; /* where the next part is; where the image ends for now */
+    size_t name_bytes;
+};
+
+/* "modules/X/kernel/y.ko" behind lib/: takes note of X, and of how its modules are named. */
+static int note_module(struct initramfs *i, const char *name)
+{
+    static const char *const roots[] = { "lib/modules/", "usr/lib/modules/" };
+    for (size_t k = 0; k < 2; k++) {
+        size_t n = strlen(roots[k]);
+        const char *slash = strncmp(name, roots[k], n) ? NULL : strchr(name + n, '/');
+        if (!slash)
+            continue;
+        size_t len = (size_t)(slash - name) - n;
+        if (i->kernel && (strncmp(i->kernel, name + n, len) || i->kernel[len]))
+            i->several_kernels = true;
+        else if (!i->kernel && !(i->kernel = strndup(name + n, len)))
+            return -ENOMEM;
+        const char *suffix = strrchr(slash, '/');
+        suffix = suffix ? strstr(suffix, ".ko") : NULL;
+        if (suffix && !i->module_suffix[0])
+            snprintf(i->module_suffix, sizeof i->module_suffix, "%s", suffix);
+    }
+    return 0;
+}
+
+static int note_name(struct reading *r, const char *name)
+{
+    struct initramfs *i = r->image;
+    if (i->n_names == i->size_names) {
+        size_t size = i->size_names ? 2 * i->size_names : 256;
+        char **p = i->n_names < MAX_NAMES ? realloc(i->names, size * sizeof *p) : NULL;
+        if (!p)
+            return i->n_names < MAX_NAMES ? -ENOMEM : -EFBIG;
+        i->names = p;
+        i->size_names = size;
+    }
+    r->name_bytes += strlen(name) + 1;
+    if (r->name_bytes > MAX_NAME_BYTES)
+        return -EFBIG;
+    if (!(i->names[i->n_names] = strdup(name)))
+        return -ENOMEM;
+    i->n_names++;
+    return note_module(i, name);
+}
+
+static int note_entry(void *ctx, const struct cpio_entry *e)
+{
+    struct reading *r = ctx;
+    const char *name = e->name;
+    while (name[0] == '/' || (name[0] == '.' && name[1] == '/'))
+        name += name[0] == '/' ? 1 : 2;
+    if (!strcmp(name, "lib"))
+        r->image->lib_is_link = S_ISLNK(e->mode);
+    if (!strcmp(name, INITRAMFS_TOOLS_LIST) && S_ISREG(e->mode) && (e->data || !e->size)) {
+        char *load = strndup(e->data ? (const char *)e->data : "", e->size);
+        if (!load)
+            return -ENOMEM;
+        free(r->image->load);
+        r->image->load = load;
+    }
+    return *name && strcmp(name, ".") != 0 ? note_name(r, name) : 0;
+}
+
+/* ---- plain archives ---- */
+
+struct plain {
+    struct cpio_source source;
+    const struct initramfs_file *file;
+    uint64_t at, end;
+};
+
+static int read_inside(const struct initramfs_file *f, void *buf, size_t len, uint64_t off, uint64_t end,
+                       size_t *ret)
+{
+    *ret = 0;
+    if (off >= end)
+        return 0;
+    return f->read(f->ctx, buf, (size_t)min_u64(len, end - off), off, ret);
+}
+
+static int plain_pull(struct cpio_source *s, void *buf, size_t len, size_t *ret)
+{
+    struct plain *p = (struct plain *)(void *)s;
+    int r = read_inside(p->file, buf, len, p->at, p->end, ret);
+    p->at += *ret;
+    return r;
+}
+
+/* ---- compressed ones ---- */
+
+struct packed {
+    struct cpio_source source;
+    const struct initramfs_file *file;
+    uint64_t at, end;
+    struct archive *archive;
+    uint8_t chunk[CHUNK];
+    int error;       /* of reading */
+    uint64_t pulled; /* bytes */
+    /* One that was looked at and given back. */
+    uint8_t ahead[4];
+    size_t n_ahead;
+};
+
+static la_ssize_t packed_read(struct archive *a, void *ctx, const void **ret)
+{
+    struct packed *p = ctx;
+    size_t n;
+    int r = read_inside(p->file, p->chunk, sizeof p->chunk, p->at, p->end, &n);
+    if (r < 0) {
+        p->error = r;
+        archive_set_error(a, -r, "can't be read");
+        return -1;
+    }
+    p->at += n;
+    *ret = p->chunk;
+    return (la_ssize_t)n;
+}
+
+static int packed_more(struct packed *p, uint8_t *buf, size_t len, size_t *ret)
+{
+    while (*ret < len) {
+        la_ssize_t n = archive_read_data(p->archive, buf + *ret, len - *ret);
+        if (n == 0)
+            break;
+        if (n < 0)
+            return p->error ? p->error : -EUCLEAN;
+        *ret += (size_t)n;
+        p->pulled += (uint64_t)n;
+        if (p->pulled > max_unpacked)
+            return -EFBIG;
+    }
+    return 0;
+}
+
+static int packed_pull(struct cpio_source *s, void *buf, size_t len, size_t *ret)
+{
+    struct packed *p = (struct packed *)(void *)s;
+    *ret = p->n_ahead < len ? p->n_ahead : len;
+    memcpy(buf, p->ahead, *ret);
+    memmove(p->ahead, p->ahead + *ret, p->n_ahead - *ret);
+    p->n_ahead -= *ret;
+    return packed_more(p, buf, len, ret);
+}
+
+/* Past the zeros behind an archive. True when another one begins there. What can't be unpacked behind an
+ * archive that ended isn't part of the stream. */
+static bool packed_next(struct packed *p)
+{
+    do {
+        p->n_ahead = 0;
+        if (packed_more(p, p->ahead, sizeof p->ahead, &p->n_ahead) < 0 || p->n_ahead < sizeof p->ahead)
+            return false;
+    } while (!memcmp(p->ahead, "\0\0\0\0", sizeof p->ahead));
+    return p->ahead[0] == '0';
+}
+
+static bool packed_open(struct packed *p)
+{
+    struct archive_entry *entry;
+    p->archive = archive_read_new();
+    return p->archive && archive_read_support_filter_all(p->archive) >= ARCHIVE_WARN &&
+           archive_read_support_format_raw(p->archive) == ARCHIVE_OK &&
+           archive_read_open(p->archive, p, NULL, packed_read, NULL) == ARCHIVE_OK &&
+           archive_read_next_header(p->archive, &entry) == ARCHIVE_OK;
+}
+
+static int read_packed(struct reading *r, const char *packing)
+{
+    struct packed *p = calloc(1, sizeof *p);
+    uint64_t length;
+    if (!p)
+        return -ENOMEM;
+    p->source.pull = packed_pull;
+    p->file = r->file;
+    p->at = r->at;
+    p->end = r->end;
+    int err = strcmp(packing, "lz4") ? 0 : initramfs_lz4_end(r->file, r->at, r->end, &p->end);
+    if (err == 0 && !packed_open(p)) {
+        err = p->error ? p->error : -EUCLEAN;
+    } else if (err == 0) {
+        do
+            err = cpio_walk(&p->source, MAX_LOAD, note_entry, r, &length);
+        while (err == 0 && packed_next(p));
+        if (err == 0 && p->error)
+            err = p->error;
+    }
+    uint64_t end = p->end;
+    archive_read_free(p->archive);
+    free(p);
+    if (err == -EUCLEAN || err == -ENODATA)
+        fault_at(r->fault, -EUCLEAN, r->file->name, r->at, "its %s stream has no whole archive in it",
+                 packing);
+    r->image->packing = packing;
+    r->image->stream_at = r->at;
+    r->at = end;
+    return err;
+}
+
+/* ---- one part after the other ---- */
+
+static const char *packing_of(const uint8_t *head, size_t n)
+{
+    for (size_t k = 0; k < sizeof packings / sizeof packings[0]; k++)
+        if (n >= packings[k].n && !memcmp(head, packings[k].magic, packings[k].n))
+            return packings[k].name;
+    return NULL;
+}
+
+static int read_plain(struct reading *r)
+{
+    struct plain p = { { plain_pull }, r->file, r->at, r->end };
+    uint64_t length;
+    int err = cpio_walk(&p.source, MAX_LOAD, note_entry, r, &length);
+    if (err == -EUCLEAN || err == -ENODATA)
+        fault_at(r->fault, -EUCLEAN, r->file->name, r->at + length, "its archive is damaged here");
+    r->at += length;
+    return err;
+}
+
+/* Zeros from r->at on. */
+static int skip_zeros(struct reading *r)
+{
+    uint8_t buf[4096];
+    struct bad bad = { 0 };
+    for (;;) {
+        size_t n, zeros;
+        int err = read_inside(r->file, buf, sizeof buf, r->at, r->end, &n);
+        if (err < 0 || !n)
+            return err;
+        zeros = bytes_zeros(bytes_of(buf, n, r->at, &bad), 0);
+        r->at += zeros;
+        if (zeros < n)
+            return 0;
+    }
+}
+
+static int read_part(struct reading *r)
+{
+    uint8_t head[6];
+    size_t n;
+    int err = read_inside(r->file, head, sizeof head, r->at, r->end, &n);
+    if (err < 0 || !n)
+        return err;
+    if (head[0] == '0' && !(r->at & 3))
+        return read_plain(r);
+    const char *packing = packing_of(head, n);
+    if (!packing)
+        return fault_at(r->fault, -ENOTSUP, r->file->name, r->at,
+                        "neither an archive nor a compression that is known");
+    return read_packed(r, packing);
+}
+
+static int read_parts(struct reading *r, uint64_t from, uint64_t to)
+{
+    r->at = from;
+    r->end = to;
+    do {
+        int err = skip_zeros(r);
+        err = err < 0 ? err : read_part(r);
+        if (err < 0)
+            return err;
+    } while (r->at < r->end);
+    return 0;
+}
+
+/* If the image up to `end` ends with an archive of ours: where the image ended without it. */
+static int ours_before(const struct initramfs_file *f, uint64_t end, bool *ret_ours, uint64_t *ret)
+{
+    uint8_t tail[INITRAMFS_TAIL];
+    struct cpio_out want = { 0 };
+    char digits[17] = "";
+    size_t n;
+    *ret_ours = false;
+    if (end < sizeof tail)
+        return 0;
+    int r = f->read(f->ctx, tail, sizeof tail, end - sizeof tail, &n);
+    if (r < 0 || n < sizeof tail)
+        return r;
+    memcpy(digits, tail + INITRAMFS_TAIL_DIGITS, 16);
+    *ret = strtoull(digits, NULL, 16);
+    initramfs_put_tail(&want, *ret);
+    /* The first field is the entry's number, which isn't known. */
+    bool same = cpio_end(&want) == 0 && want.n == sizeof tail && !memcmp(tail, want.p, 6) &&
+                !memcmp(tail + 14, want.p + 14, sizeof tail - 14);
+    free(want.p);
+    *ret_ours = same && !(end & 3) && round_up(*ret, 4) <= end - sizeof tail;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void find_maker(struct initramfs *i)
+{
+    if (initramfs_has(i, "conf/initramfs.conf") || initramfs_has(i, "scripts/functions"))
+        i->maker = INITRAMFS_TOOLS;
+    else if (initramfs_has(i, "usr/lib/dracut") || initramfs_has(i, "lib/dracut") ||
+             initramfs_has(i, "var/lib/dracut"))
+        i->maker = INITRAMFS_DRACUT;
+    else if (initramfs_has(i, "hooks") && initramfs_has(i, "init_functions"))
+        i->maker = INITRAMFS_MKINITCPIO;
+}
+
+int initramfs_read(const struct initramfs_file *f, struct initramfs *ret, struct fault *fault)
+{
+    uint64_t ends[MAX_SEGMENTS + 1] = { f->size };
+    size_t n = 0;
+    bool ours = false;
+    struct reading r = { .file = f, .image = ret, .fault = fault };
+    *ret = (struct initramfs){ .packing = "", .end = f->size };
+    int err = ours_before(f, f->size, &ours, &ends[1]);
+    while (err == 0 && ours && ++n < MAX_SEGMENTS)
+        err = ours_before(f, ends[n], &ours, &ends[n + 1]);
+    err = err < 0 ? err : read_parts(&r, 0, ends[n]);
+    for (; err == 0 && n; n--)
+        err = read_parts(&r, round_up(ends[n], 4), ends[n - 1]);
+    if (err < 0)
+        return fault_in(fault, err == -ENODATA ? -EUCLEAN : err, f->name, "can't be read");
+    if (!ret->n_names)
+        return fault_in(fault, -EUCLEAN, f->name, "there is nothing in it");
+    qsort(ret->names, ret->n_names, sizeof *ret->names, compare_names);
+    find_maker(ret);
+    return 0;
+}
+
+void initramfs_done(struct initramfs *i)
+{
+    for (size_t k = 0; k < i->n_names; k++)
+        free(i->names[k]);
+    free(i->names);
+    free(i->kernel);
+    free(i->load);
+    *i = (struct initramfs){ 0 };
+}
+
+bool initramfs_has(const struct initramfs *i, const char *name)
+{
+    return i->n_names && bsearch(&name, i->names, i->n_names, sizeof *i->names, compare_names);
+}
+
+bool initramfs_has_module(const struct initramfs *i, const char *path)
+{
+    char name[CPIO_NAME_MAX];
+    if (!i->kernel)
+        return false;
+    int n = snprintf(name, sizeof name, "usr/lib/modules/%s/%s", i->kernel, path);
+    return n > 0 && (size_t)n < sizeof name &&
+           (initramfs_has(i, name) || initramfs_has(i, name + strlen("usr/")));
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_INITRAMFS_H
+#define FERRYFS_INITRAMFS_H
+/* What an initramfs has in it, and what can be put behind it.
+ *
+ * The kernel unpacks what it finds one behind the other into the same root, later files over earlier ones:
+ * plain cpio archives, at multiples of 4 bytes, zeros between them, and streams of one compressor (gzip,
+ * bzip2, xz, lzma, lzo, lz4 in its legacy form, zstd). So an archive with more modules, put behind what is
+ * there, makes one image of both, and nothing has to be packed anew. An archive of ours has an entry at its
+ * end that says where the image ended before: by it, it is found again behind a stream whose end only its
+ * decompressor knows.
+ *
+ * A stream of lz4 has no end of its own, and older kernels take what follows for another block of it: behind
+ * one, more blocks are what is put. They are stored, not compressed.
+ *
+ * Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst; initramfs-tools(7);
+ * dracut.cmdline(7), dracut.modules(7); experiments with Debian 12. */
+#include "cpio.h"
+
+enum initramfs_maker { INITRAMFS_UNKNOWN, INITRAMFS_TOOLS, INITRAMFS_DRACUT, INITRAMFS_MKINITCPIO };
+
+struct initramfs {
+    char **names; /* owned, sorted, without a leading "./" or "/" */
+    size_t n_names, size_names;
+    enum initramfs_maker maker;
+    char *kernel;          /* owned: the first X of lib/modules/X; NULL: there are no modules */
+    bool several_kernels;  /* modules of another one too */
+    bool lib_is_link;      /* lib is a link to usr/lib: no directory may take its place */
+    const char *packing;   /* of its last stream: "zstd", ...; "" when none is compressed */
+    char module_suffix[8]; /* ".ko", ".ko.xz": of its modules; "" when it has none */
+    char *load;            /* owned: initramfs-tools' conf/modules; NULL: none */
+    uint64_t stream_at;    /* where that stream begins */
+    uint64_t end;          /* bytes of the image */
+};
+
+struct initramfs_file {
+    /* Up to len bytes at off; *ret is short only at the end. */
+    int (*read)(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret);
+    void *ctx;
+    uint64_t size;
+    const char *name; /* for faults */
+};
+
+/* Fills *ret, which the caller frees whatever is returned. -EUCLEAN: no initramfs, or a damaged one;
+ * -ENOTSUP: its compressor isn't known; -EFBIG: too much in it; or what `read` returns. */
+int initramfs_read(const struct initramfs_file *f, struct initramfs *ret, struct fault *fault);
+void initramfs_done(struct initramfs *i);
+
+/* By the name that a path has in the image: "conf/modules". */
+bool initramfs_has(const struct initramfs *i, const char *name);
+/* A module by its name of modules.dep, "kernel/drivers/block/virtio_blk.ko". */
+bool initramfs_has_module(const struct initramfs *i, const char *path);
+/* Adds a file to `o`, with those directories on its way that neither the image nor `o` has. `made` has the
+ * names of directories made so far. */
+struct initramfs_dirs {
+    char **names; /* owned */
+    size_t n;
+};
+void initramfs_add(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
+                   const char *name, const void *data, size_t n);
+void initramfs_dirs_done(struct initramfs_dirs *d);
+/* Ends `o`, and gives what has to be put behind the image, owned by the caller. -ENOTSUP: its lz4 stream
+ * isn't the last thing in it. */
+int initramfs_segment(const struct initramfs *i, const struct initramfs_file *f, struct cpio_out *o,
+                      uint8_t **ret, size_t *ret_n);
+#endif

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The target's modules in every initramfs. An archive with those that are missing, all that they need, and
+ * the kernel's own index of modules is put behind the image (initramfs.h); no code of the guest is run. A
+ * list of them makes its init load them even where no event does. What makes the image anew later gets the
+ * same list.
+ *
+ * The index is the root file system's, of the same kernel: kmod finds nothing that the index doesn't have,
+ * and an index may name more than there is.
+ *
+ * Source: modules.dep(5), initramfs-tools(7), dracut.cmdline(7), dracut.conf(5), modules-load.d(5). */
+#include "../formats/cleanup.h"
+#include "initramfs.h"
+#include "prepare-linux.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_INDEX = 16 << 20,
+    MAX_MODULE = 64 << 20,
+    MAX_MODULES = 256, /* in one archive of ours */
+    MAX_IMAGES = 64,
+};
+
+/* What the target's disks (and a keyboard for a passphrase) need. `must`: without it there is no disk. */
+struct wanted {
+    const char *name;
+    bool must;
+};
+static const struct wanted of_kvm[] = { { "virtio_pci", true },   { "virtio_blk", false },
+                                        { "virtio_scsi", false }, { "sd_mod", false },
+                                        { "ahci", false },        { NULL, false } };
+static const struct wanted of_hyperv[] = { { "hv_vmbus", true },         { "hv_storvsc", true },
+                                           { "sd_mod", false },          { "hid_hyperv", false },
+                                           { "hyperv_keyboard", false }, { NULL, false } };
+static const struct wanted of_azure[] = {
+    { "hv_vmbus", true },         { "hv_storvsc", true },  { "sd_mod", false }, { "hid_hyperv", false },
+    { "hyperv_keyboard", false }, { "pci_hyperv", false }, { "nvme", false },   { NULL, false }
+};
+
+static const struct wanted *wanted_modules(const struct prepare *p)
+{
+    static const struct wanted *const of_target[PREPARE_TARGETS] = { of_hyperv, of_azure, of_kvm, of_kvm };
+    return of_target[p->target];
+}
+
+/* ---- a kernel's modules, as the root file system has them ---- */
+
+struct kernel {
+    char root[512];      /* "lib/modules/6.1.0-amd64" */
+    char *dep, *builtin; /* owned: modules.dep and modules.builtin */
+    char names[512];     /* the wanted ones that are modules, each behind a space */
+    char lacks[128];     /* the one that it can't do without and lacks */
+    const char **add;    /* owned list of places in `dep`: lines' first words */
+    size_t add_length[MAX_MODULES];
+    size_t n_add;
+};
+
+static void kernel_done(struct kernel *k)
+{
+    free(k->dep);
+    free(k->builtin);
+    free(k->add);
+}
+
+/* "kernel/drivers/scsi/virtio_scsi.ko.xz" is the module NAME: dashes are underscores. */
+static bool is_module(const char *path, size_t n, const char *name)
+{
+    const char *base = memrchr(path, '/', n);
+    base = base ? base + 1 : path;
+    const char *end = path + n;
+    for (; base < end && *name; base++, name++)
+        if (*base != *name && !(*base == '-' && *name == '_'))
+            return false;
+    return !*name && end - base >= 3 && !strncmp(base, ".ko", 3);
+}
+
+/* The line of a module: its path, up to ':' or the line's end. */
+static const char *find_module(const char *index, const char *name, size_t *ret_n)
+{
+    for (const char *line = index; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        size_t n = strcspn(line, ":\n");
+        if (is_module(line, n, name)) {
+            *ret_n = n;
+            return line;
+        }
+    }
+    return NULL;
+}
+
+/* A path in a kernel's directory that can only be that. */
+static bool is_inside(const char *path, size_t n)
+{
+    return n && n < 1024 && path[0] != '/' && !memmem(path, n, "..", 2);
+}
+
+static int want_path(struct kernel *k, const struct initramfs *i, const char *path, size_t n)
+{
+    char name[1024];
+    if (!is_inside(path, n))
+        return -EUCLEAN;
+    snprintf(name, sizeof name, "%.*s", (int)n, path);
+    if (initramfs_has_module(i, name))
+        return 0;
+    for (size_t m = 0; m < k->n_add; m++)
+        if (k->add_length[m] == n && !memcmp(k->add[m], path, n))
+            return 0;
+    if (k->n_add == MAX_MODULES)
+        return -EFBIG;
+    k->add[k->n_add] = path;
+    k->add_length[k->n_add++] = n;
+    return 0;
+}
+
+/* A module with all that it needs: depmod lists those of those, too. */
+static int want_line(struct kernel *k, const struct initramfs *i, const char *line, size_t n)
+{
+    int r = want_path(k, i, line, n);
+    const char *p = line + n + (line[n] == ':');
+    while (r == 0 && *p && *p != '\n') {
+        p += strspn(p, " \t");
+        n = strcspn(p, " \t\n");
+        r = n ? want_path(k, i, p, n) : 0;
+        p += n;
+    }
+    return r;
+}
+
+/* " NAME" at the end of a text, once. */
+static void add_word(char *text, size_t size, const char *name)
+{
+    size_t used = strlen(text), n = strlen(name);
+    for (const char *p = strstr(text, name); p; p = strstr(p + 1, name))
+        if (p > text && p[-1] == ' ' && (!p[n] || p[n] == ' '))
+            return;
+    snprintf(text + used, size - used, " %s", name);
+}
+
+static int want_modules(struct kernel *k, const struct initramfs *i, const struct wanted *w)
+{
+    for (; w->name; w++) {
+        size_t n;
+        const char *line = find_module(k->dep, w->name, &n);
+        if (line) {
+            add_word(k->names, sizeof k->names, w->name);
+            int r = want_line(k, i, line, n);
+            if (r < 0)
+                return r;
+        } else if (w->must && !find_module(k->builtin, w->name, &n)) {
+            snprintf(k->lacks, sizeof k->lacks, "%s", w->name);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int index_text(struct linux_plan *l, const char *root, const char *file, char **ret)
+{
+    char path[1024];
+    uint8_t *bytes;
+    size_t n;
+    snprintf(path, sizeof path, "%s/%s", root, file);
+    int r = l->p->ops->read(l->p, path, MAX_INDEX, &bytes, &n);
+    if (r == 0)
+        *ret = (char *)bytes;
+    return r;
+}
+
+/* -ENOENT: the guest hasn't its modules. */
+static int open_kernel(struct linux_plan *l, const char *version, struct kernel *k)
+{
+    *k = (struct kernel){ .add = calloc(MAX_MODULES, sizeof *k->add) };
+    if (!k->add)
+        return -ENOMEM;
+    if (strlen(version) > 200 || !is_inside(version, strlen(version)) || strchr(version, '/'))
+        return -ENOENT;
+    snprintf(k->root, sizeof k->root, "lib/modules/%s", version);
+    int r = index_text(l, k->root, "modules.dep", &k->dep);
+    if (r < 0)
+        return r;
+    r = index_text(l, k->root, "modules.builtin", &k->builtin);
+    return r == -ENOENT ? (k->builtin = strdup("")) ? 0 : -ENOMEM : r;
+}
+
+/* ---- the archive that is put behind ---- */
+
+struct segment {
+    struct linux_plan *l;
+    const struct initramfs *image;
+    const struct kernel *kernel;
+    struct cpio_out out;
+    struct initramfs_dirs dirs;
+};
+
+static void add_text(struct segment *s, const char *name, const char *text)
+{
+    initramfs_add(s->image, &s->out, &s->dirs, name, text, strlen(text));
+}
+
+/* A file of the kernel's directory. */
+static int copy_in(struct segment *s, const char *file, size_t max)
+{
+    char from[2048], to[2048];
+    _cleanup_free_ uint8_t *bytes = NULL;
+    size_t n;
+    snprintf(from, sizeof from, "%s/%s", s->kernel->root, file);
+    snprintf(to, sizeof to, "%s%s/%s", s->image->lib_is_link ? "usr/" : "", s->kernel->root, file);
+    int r = s->l->p->ops->read(s->l->p, from, max, &bytes, &n);
+    if (r == 0)
+        initramfs_add(s->image, &s->out, &s->dirs, to, bytes, n);
+    return r;
+}
+
+static int copy_modules(struct segment *s)
+{
+    static const char *const index[] = { "modules.dep",       "modules.dep.bin", "modules.alias",
+                                         "modules.alias.bin", "modules.softdep", "modules.devname" };
+    int r = 0;
+    for (size_t m = 0; m < s->kernel->n_add && r == 0; m++) {
+        char name[1024];
+        snprintf(name, sizeof name, "%.*s", (int)s->kernel->add_length[m], s->kernel->add[m]);
+        r = copy_in(s, name, MAX_MODULE);
+    }
+    for (size_t k = 0; k < sizeof index / sizeof index[0] && r == 0; k++) {
+        r = copy_in(s, index[k], MAX_INDEX);
+        r = r == -ENOENT ? 0 : r;
+    }
+    return r;
+}
+
+/* The words of `names`, each put as `before`, it, `after`; those that `have` has as a line aren't. */
+static void put_words(struct linux_out *o, const char *names, const char *have, const char *after)
+{
+    for (const char *p = names + strspn(names, " "); *p; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        bool there = false;
+        for (const char *line = have; line && *line && !there;
+             line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+            there = strcspn(line, "\n \t") == n && !memcmp(line, p, n);
+        if (!there) {
+            linux_put(o, p, n);
+            linux_put(o, after, strlen(after));
+        }
+        p += n;
+    }
+}
+
+/* How its init is told to load them. */
+static int add_lists(struct segment *s)
+{
+    const char *target = prepare_target_name(s->l->p->target), *load = s->image->load;
+    struct linux_out o = { 0 };
+    char name[128];
+    int r = 0;
+    if (s->image->maker == INITRAMFS_TOOLS) {
+        linux_put(&o, load ? load : "", load ? strlen(load) : 0);
+        if (o.n && o.p[o.n - 1] != '\n')
+            linux_put(&o, "\n", 1);
+        put_words(&o, s->kernel->names, load, "\n");
+        if ((r = linux_out_done(&o)) == 0)
+            add_text(s, "conf/modules", o.p);
+    } else if (s->image->maker == INITRAMFS_DRACUT) {
+        put_words(&o, s->kernel->names, NULL, "\n");
+        if ((r = linux_out_done(&o)) == 0) {
+            snprintf(name, sizeof name, "etc/modules-load.d/ferryfs-%s.conf", target);
+            add_text(s, name, o.p);
+            o.n = 0;
+            linux_put(&o, "rd.driver.pre=", 14);
+            put_words(&o, s->kernel->names, NULL, ",");
+            o.n--; /* the last comma */
+            linux_put(&o, "\n", 1);
+            r = linux_out_done(&o);
+        }
+        if (r == 0) {
+            snprintf(name, sizeof name, "etc/cmdline.d/ferryfs-%s.conf", target);
+            add_text(s, name, o.p);
+        }
+    }
+    free(o.p);
+    return r;
+}
+
+static int append_segment(struct segment *s, const char *path, const struct initramfs_file *f)
+{
+    _cleanup_free_ uint8_t *bytes = NULL;
+    char reason[1200];
+    size_t n;
+    int r = copy_modules(s);
+    r = r < 0 ? r : add_lists(s);
+    r = r < 0 ? r : initramfs_segment(s->image, f, &s->out, &bytes, &n);
+    if (r == -ENOTSUP)
+        return linux_block(s->l, "pack it with another compressor in the guest",
+                           "%s has bytes behind its lz4 stream", path);
+    if (r < 0)
+        return r;
+    snprintf(reason, sizeof reason, "the kernel finds its root there by%s: %zu modules of %s were missing",
+             s->kernel->names, s->kernel->n_add, s->kernel->root);
+    return s->l->p->ops->append(s->l->p, path, bytes, n, reason);
+}
+
+/* ---- one image ---- */
+
+/* Where the modules of the image and those of the root are stored in another way, the root's index would hide
+ * the image's. */
+static bool other_suffix(const struct initramfs *i, const struct kernel *k)
+{
+    for (size_t m = 0; m < k->n_add; m++) {
+        size_t n = strlen(i->module_suffix);
+        if (n && (k->add_length[m] < n || memcmp(k->add[m] + k->add_length[m] - n, i->module_suffix, n)))
+            return true;
+    }
+    return false;
+}
+
+static int plan_image(struct linux_plan *l, const char *path, const struct initramfs *i,
+                      const struct initramfs_file *f)
+{
+    struct kernel k = { 0 };
+    const char *version = i->kernel;
+    if (!version || i->several_kernels)
+        return linux_note(l, "%s isn't changed: it has modules of %s kernel", path,
+                          version ? "more than one" : "no");
+    int r = open_kernel(l, version, &k);
+    if (r == -ENOENT)
+        r = linux_note(l, "%s isn't changed: the guest has no modules of its kernel %s", path, version);
+    else if (r == 0 && (r = want_modules(&k, i, wanted_modules(l->p))) == 0) {
+        for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
+            if (strstr(k.names, w->name))
+                add_word(l->modules, sizeof l->modules, w->name);
+        if (k.lacks[0])
+            r = linux_block(l, "give the VM a SATA disk, or install a newer kernel",
+                            "the kernel %s has no %s", version, k.lacks);
+        else if (k.n_add && other_suffix(i, &k))
+            r = linux_block(l, "make it anew in the guest, with these modules",
+                            "%s has modules named %s, and those of the root are named otherwise", path,
+                            i->module_suffix);
+        else if (k.n_add) {
+            struct segment s = { .l = l, .image = i, .kernel = &k };
+            r = append_segment(&s, path, f);
+            free(s.out.p);
+            initramfs_dirs_done(&s.dirs);
+        }
+    }
+    kernel_done(&k);
+    return r;
+}
+
+struct image_file {
+    struct prepare *p;
+    const char *path;
+};
+
+static int read_image(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret)
+{
+    struct image_file *f = ctx;
+    return f->p->ops->read_at(f->p, f->path, buf, len, off, ret);
+}
+
+static int look_at_image(struct linux_plan *l, const char *path)
+{
+    struct image_file file = { l->p, path };
+    struct prepare_stat st;
+    struct initramfs image = { 0 };
+    struct fault why = { 0 };
+    int r = l->p->ops->stat(l->p, path, &st);
+    if (r < 0)
+        return r;
+    struct initramfs_file f = { read_image, &file, st.size, path };
+    r = initramfs_read(&f, &image, &why);
+    if (r == 0) {
+        r = plan_image(l, path, &image, &f);
+    } else if (r == -EUCLEAN || r == -ENOTSUP || r == -EFBIG) {
+        char text[1600];
+        fault_format(&why, text, sizeof text);
+        r = linux_note(l, "an initramfs isn't changed: %s", text);
+    }
+    initramfs_done(&image);
+    return r;
+}
+
+/* ---- all of them ---- */
+
+struct images {
+    char paths[MAX_IMAGES][300];
+    size_t n;
+};
+
+static bool contains_any(const char *name, const char *const *parts)
+{
+    for (; *parts; parts++)
+        if (strstr(name, *parts))
+            return true;
+    return false;
+}
+
+static int note_image(void *ctx, const char *name, uint32_t type)
+{
+    static const char *const others[] = { "kdump", "rescue", ".bak", ".old", ".dpkg-", "~", NULL };
+    struct images *i = ctx;
+    bool named = !strncmp(name, "initrd", 6) || !strncmp(name, "initramfs", 9);
+    if ((type & S_IFMT) == S_IFREG && named && !contains_any(name, others) && strlen(name) < 256 &&
+        i->n < MAX_IMAGES)
+        snprintf(i->paths[i->n++], sizeof i->paths[0], "boot/%s", name);
+    return 0;
+}
+
+/* What makes images anew gets the list, too. */
+static int plan_makers(struct linux_plan *l)
+{
+    static const char tools[] = "etc/initramfs-tools/modules", reason[] = "the next initramfs has them, too";
+    _cleanup_free_ char *have = NULL;
+    struct linux_out o = { 0 };
+    const char *names = l->modules;
+    char path[128];
+    int r = 0;
+    if (!*names)
+        return 0;
+    if (linux_text(l, tools, &have) == 0) {
+        linux_put(&o, have, strlen(have));
+        if (o.n && o.p[o.n - 1] != '\n')
+            linux_put(&o, "\n", 1);
+        put_words(&o, names, have, "\n");
+        r = linux_out_done(&o);
+        r = r < 0 ? r : linux_file(l, tools, o.p, 0644, reason);
+    }
+    if (r == 0 && linux_has(l, "etc/dracut.conf.d")) {
+        o.n = 0;
+        linux_put(&o, "add_drivers+=\"", 14);
+        linux_put(&o, names, strlen(names));
+        linux_put(&o, " \"\n", 3);
+        r = linux_out_done(&o);
+        snprintf(path, sizeof path, "etc/dracut.conf.d/zz-ferryfs-%s.conf",
+                 prepare_target_name(l->p->target));
+        r = r < 0 ? r : linux_file(l, path, o.p, 0644, reason);
+    }
+    free(o.p);
+    return r;
+}
+
+int linux_plan_initramfs(struct linux_plan *l)
+{
+    struct images *i = calloc(1, sizeof *i);
+    if (!i)
+        return -ENOMEM;
+    int r = l->p->ops->list(l->p, "boot", note_image, i);
+    if (r == -ENOENT)
+        r = linux_note(l, "there is no /boot");
+    else if (r == 0 && !i->n)
+        r = linux_note(l, "there is no initramfs in /boot");
+    for (size_t k = 0; k < i->n && r == 0; k++)
+        r = look_at_image(l, i->paths[k]);
+    free(i);
+    return r < 0 ? r : plan_makers(l);
+}

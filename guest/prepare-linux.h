@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_PREPARE_LINUX_H
+#define FERRYFS_PREPARE_LINUX_H
+/* The parts of the Linux planner, and what they share; others include prepare.h. All return 0 or -errno. */
+#include "prepare.h"
+
+enum {
+    LINUX_TEXT_MAX = 1 << 20, /* bytes of a configuration file that is looked into */
+    LINUX_PATH_MAX = 4096,
+};
+
+struct linux_plan {
+    struct prepare *p;
+    bool adds_files;   /* a file that wasn't there is planned: SELinux has no label for it */
+    char modules[512]; /* those that the target needs and a kernel has, each behind a space */
+    bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
+};
+
+/* ---- prepare-linux.c ---- */
+
+/* Exists, whatever it is. */
+bool linux_has(struct linux_plan *l, const char *path);
+/* A text file, owned by the caller. -ENOENT: no such one, or none of at most LINUX_TEXT_MAX bytes. */
+int linux_text(struct linux_plan *l, const char *path, char **ret);
+/* What the file must be, as prepare_ops.file and link have it. */
+int linux_file(struct linux_plan *l, const char *path, const char *text, mode_t mode, const char *reason);
+int linux_link(struct linux_plan *l, const char *path, const char *target, const char *reason);
+int linux_note(struct linux_plan *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int linux_block(struct linux_plan *l, const char *what_to_do, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The same name on every hypervisor for a device name that isn't: "UUID=..." for "/dev/sda3". False: it needs
+ * none, or (*ret_lost) no volume of the guest has that name. */
+bool linux_steady_name(struct linux_plan *l, const char *device, char *ret, size_t size, bool *ret_lost);
+
+/* A text that grows; free(o.p). A failure sticks: linux_out_done() says so. */
+struct linux_out {
+    char *p;
+    size_t n, size;
+    bool failed;
+};
+void linux_put(struct linux_out *o, const char *p, size_t n);
+static inline int linux_out_done(struct linux_out *o)
+{
+    linux_put(o, "", 1); /* the NUL */
+    return o->failed ? -12 /* ENOMEM */ : 0;
+}
+
+/* ---- prepare-linux-initramfs.c: the target's modules in every initramfs, now and when it is made anew ----
+ */
+int linux_plan_initramfs(struct linux_plan *l);
+
+/* ---- prepare-linux-boot.c: the kernel's command line, wherever a boot loader has it ---- */
+int linux_plan_boot(struct linux_plan *l);
+
+/* ---- prepare-linux-net.c: adapters keep their names ---- */
+int linux_plan_net(struct linux_plan *l);
+#endif

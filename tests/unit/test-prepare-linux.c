@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a plan for a Linux guest has, file by file; and that a second one has nothing. Initramfs images:
+ * test-initramfs.c, and that all of it boots: tests/e2e/prepare-linux.sh. */
+#include "guest/initramfs.h"
+#include "toy-prepare.h"
+#include "unit.h"
+
+static const char *text_of(struct toy_guest *g, const char *path)
+{
+    struct toy_file *f = toy_find(&g->prepare, path);
+    return f && f->bytes ? (const char *)f->bytes : "(none)";
+}
+
+/* Plans and applies; planned once more, nothing is left to do. */
+static void planned(struct toy_guest *g)
+{
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    size_t changes = g->changes;
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->changes, changes);
+}
+
+/* `before` becomes `after`. */
+static void becomes(enum prepare_target target, const char *path, const char *before, const char *after)
+{
+    struct toy_guest *g = toy_new(target);
+    toy_text(g, path, before);
+    planned(g);
+    assert_string_equal(text_of(g, path), after);
+    toy_free(g);
+}
+
+static void fstab(void **state)
+{
+    (void)state;
+    becomes(
+        PREPARE_KVM, "etc/fstab",
+        "# /dev/sda1 is the root\n/dev/sda1\t/ ext4 defaults 0 1\nUUID=x /a ext4\n/dev/mapper/v-l /b xfs\n"
+        "/dev/vg/lv /c xfs\n/dev/sda2 none swap sw 0 0\n/dev/sdb1 /d ext4 nofail\ntmpfs /tmp "
+        "tmpfs\nshort\n\n  \n/dev/sda1 /e ext4",
+        "# /dev/sda1 is the root\nUUID=0f-a1\t/ ext4 defaults 0 1\nUUID=x /a ext4\n/dev/mapper/v-l /b xfs\n"
+        "/dev/vg/lv /c xfs\n/dev/sda2 none swap sw 0 0\n/dev/sdb1 /d ext4 nofail\ntmpfs /tmp "
+        "tmpfs\nshort\n\n  \nUUID=0f-a1 /e ext4");
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    toy_text(g, "etc/fstab", "/dev/disk/by-id/wwn-0x6000c29 /data ext4 defaults 0 2\n");
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->blocks, 1);
+    assert_non_null(strstr(g->said, "BLOCKED: /etc/fstab has /dev/disk/by-id/wwn-0x6000c29 at /data"));
+    toy_free(g);
+}
+
+static void boot_loaders(void **state)
+{
+    (void)state;
+    becomes(PREPARE_KVM, "boot/grub/grub.cfg",
+            "menuentry 'x' {\n\tlinux /vmlinuz root=/dev/sda1 ro quiet\n\tinitrd /initrd\n}\n\tlinux16 "
+            "/memtest.bin\n",
+            "menuentry 'x' {\n\tlinux /vmlinuz root=UUID=0f-a1 ro quiet console=tty0 "
+            "console=ttyS0,115200n8\n\tinitrd /initrd\n"
+            "}\n\tlinux16 /memtest.bin\n");
+    becomes(PREPARE_HYPERV, "boot/grub2/grub.cfg", "linux /vmlinuz root=/dev/sda1 resume=/dev/vda1 ro\n",
+            "linux /vmlinuz root=UUID=0f-a1 resume=UUID=0f-a1 ro\n");
+    becomes(PREPARE_AZURE_LOCAL, "boot/loader/entries/a.conf",
+            "title a\noptions root=/dev/mapper/rhel-root ro rd.lvm.lv=rhel/root\n",
+            "title a\noptions root=/dev/mapper/rhel-root ro rd.lvm.lv=rhel/root console=tty0 "
+            "console=ttyS0,115200n8\n");
+    becomes(PREPARE_KVM, "boot/loader/entries/b.conf", "options root=UUID=1 console=ttyS0\n",
+            "options root=UUID=1 console=ttyS0\n");
+    becomes(
+        PREPARE_KUBEVIRT, "etc/default/grub",
+        "GRUB_CMDLINE_LINUX=\"\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n",
+        "GRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200n8\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n");
+    becomes(PREPARE_KVM, "etc/kernel/cmdline", "root=/dev/vda1 rw\n",
+            "root=UUID=0f-a1 rw console=tty0 console=ttyS0,115200n8\n");
+    becomes(PREPARE_KVM, "boot/extlinux.conf", "  APPEND root=/dev/sda1\n",
+            "  APPEND root=UUID=0f-a1 console=tty0 console=ttyS0,115200n8\n");
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    toy_text(g, "boot/grub/grub.cfg", "linux /vmlinuz root=/dev/sdc1\n");
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->blocks, 1);
+    toy_free(g);
+}
+
+static void grubenv(void **state)
+{
+    char before[1025], after[1025];
+    const char *text = "# GRUB Environment Block\nsaved_entry=a\nkernelopts=root=/dev/sda1 ro \n";
+    const char *want = "# GRUB Environment Block\nsaved_entry=a\nkernelopts=root=UUID=0f-a1 ro "
+                       "console=tty0 console=ttyS0,115200n8\n";
+    (void)state;
+    memset(before, '#', 1024);
+    memcpy(before, text, strlen(text));
+    before[1024] = 0;
+    memset(after, '#', 1024);
+    memcpy(after, want, strlen(want));
+    after[1024] = 0;
+    becomes(PREPARE_KVM, "boot/grub2/grubenv", before, after);
+    /* No room: it stays, and it is said. */
+    memset(before + strlen(text) - 1, 'x', 1024 - strlen(text));
+    before[1023] = '\n';
+    becomes(PREPARE_KVM, "boot/grub2/grubenv", before, before);
+    becomes(PREPARE_KVM, "boot/grub2/grubenv", "kernelopts=root=/dev/sda1\n", "kernelopts=root=/dev/sda1\n");
+}
+
+/* A guest with systemd whose network is configured by that file, and its VM's addresses: what the link of
+ * `name` says. */
+static void link_is(enum prepare_target target, const char *path, const char *text, const char *name,
+                    const char *want)
+{
+    static const char *const macs[] = { "00:0C:29:00:00:01", "00:0C:29:00:00:02" };
+    struct toy_guest *g = toy_new(target);
+    char link[128];
+    snprintf(link, sizeof link, "etc/systemd/network/10-ferryfs-%s.link", name);
+    toy_text(g, "usr/lib/systemd/systemd", "x");
+    toy_text(g, path, text);
+    g->prepare.macs = macs;
+    g->prepare.n_macs = 2;
+    planned(g);
+    assert_string_equal(text_of(g, link), want);
+    toy_free(g);
+}
+
+static void network(void **state)
+{
+    static const char first[] = "[Match]\nMACAddress=00:0c:29:00:00:01\nType=ether\n\n[Link]\nName=ens192\n";
+    (void)state;
+    /* In the order of their numbers. */
+    link_is(PREPARE_KVM, "etc/network/interfaces",
+            "auto lo\niface lo inet loopback\niface ens224 inet dhcp\niface  ens192 inet dhcp\n", "ens192",
+            first);
+    link_is(PREPARE_HYPERV, "etc/network/interfaces.d/a", "iface ens224 inet dhcp\niface ens192 inet dhcp\n",
+            "ens224", "[Match]\nMACAddress=00:0c:29:00:00:02\nDriver=hv_netvsc\n\n[Link]\nName=ens224\n");
+    /* As the configuration says. */
+    link_is(PREPARE_KVM, "etc/sysconfig/network-scripts/ifcfg-ens192",
+            "DEVICE=\"ens192\"\nHWADDR=00:0C:29:00:00:01\n", "ens192", first);
+    link_is(PREPARE_KVM, "etc/NetworkManager/system-connections/a.nmconnection",
+            "[connection]\ninterface-name=ens192\n[ethernet]\nmac-address=00:0C:29:00:00:01\n", "ens192",
+            first);
+    link_is(PREPARE_KVM, "etc/systemd/network/a.network",
+            "[Match]\nName=ens192\nMACAddress=00:0c:29:00:00:01\n", "ens192", first);
+    link_is(PREPARE_KVM, "etc/netplan/a.yaml",
+            "network:\n  version: 2\n  ethernets:\n    ens192:\n      match:\n        macaddress: "
+            "\"00:0c:29:00:00:01\"\n"
+            "      dhcp4: true\n  bonds:\n    ens999:\n      x: y\n",
+            "ens192", first);
+    /* One name and two addresses: it can't be told. A bridge is no card. */
+    link_is(PREPARE_KVM, "etc/network/interfaces", "iface ens192 inet dhcp\n", "ens192", "(none)");
+    link_is(PREPARE_KVM, "etc/network/interfaces", "iface br0 inet dhcp\niface ens192.7 inet dhcp\n", "br0",
+            "(none)");
+}
+
+static void tools(void **state)
+{
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    char link[64];
+    (void)state;
+    toy_text(g, "usr/lib/systemd/system/vmtoolsd.service", "x");
+    toy_text(g, "usr/lib/udev/rules.d/99-vmware-scsi-udev.rules", "x");
+    toy_text(g, "etc/rc3.d/S30vmware-tools", "x");
+    toy_text(g, "etc/rc3.d/S30other", "x");
+    toy_text(g, "etc/lvm/devices/system.devices", "x");
+    toy_text(g, "etc/selinux/config", "# SELINUX=enforcing\nSELINUX=permissive\n");
+    planned(g);
+    assert_int_equal(toy_readlink(&g->prepare, "etc/systemd/system/vmtoolsd.service", link, sizeof link), 0);
+    assert_string_equal(link, "/dev/null");
+    assert_int_equal(
+        toy_readlink(&g->prepare, "etc/udev/rules.d/99-vmware-scsi-udev.rules", link, sizeof link), 0);
+    assert_null(toy_find(&g->prepare, "etc/systemd/system/open-vm-tools.service"));
+    assert_null(toy_find(&g->prepare, "etc/rc3.d/S30vmware-tools"));
+    assert_non_null(toy_find(&g->prepare, "etc/rc3.d/S30other"));
+    assert_null(toy_find(&g->prepare, "etc/lvm/devices/system.devices"));
+    assert_non_null(toy_find(&g->prepare, ".autorelabel"));
+    toy_free(g);
+}
+
+/* An image of that maker, in boot/, of a kernel that has these modules. */
+static void put_kernel(struct toy_guest *g, const char *maker_file, const char *dep, const char *builtin)
+{
+    struct cpio_out o = { 0 };
+    cpio_add(&o, maker_file, S_IFREG | 0644, NULL, 0);
+    cpio_add(&o, "usr/lib/modules/6.1/kernel/nvme.ko", S_IFREG | 0644, "x", 1);
+    assert_int_equal(cpio_end(&o), 0);
+    toy_put(g, "boot/initrd.img-6.1", o.p, o.n, false);
+    free(o.p);
+    toy_text(g, "lib/modules/6.1/modules.dep", dep);
+    toy_text(g, "lib/modules/6.1/modules.builtin", builtin);
+    toy_text(g, "lib/modules/6.1/kernel/nvme.ko", "nvme");
+    toy_text(g, "lib/modules/6.1/kernel/virtio_pci.ko", "pci");
+    toy_text(g, "lib/modules/6.1/kernel/virtio-blk.ko", "blk");
+    toy_text(g, "lib/modules/6.1/kernel/virtio.ko", "virtio");
+}
+
+static const char all_modules[] =
+    "kernel/nvme.ko:\nkernel/virtio_pci.ko: kernel/virtio.ko\nkernel/virtio.ko:\n"
+    "kernel/virtio-blk.ko: kernel/virtio.ko\n";
+
+static int read_image(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret)
+{
+    return toy_read_at(ctx, "boot/initrd.img-6.1", buf, len, off, ret);
+}
+
+static void images(void **state)
+{
+    static const char *const makers[] = { "conf/initramfs.conf", "usr/lib/dracut" };
+    (void)state;
+    for (size_t k = 0; k < 2; k++) {
+        struct toy_guest *g = toy_new(PREPARE_KVM);
+        struct initramfs i;
+        put_kernel(g, makers[k], all_modules, "");
+        toy_text(g, "etc/initramfs-tools/modules", "# none\nvirtio_pci");
+        planned(g);
+        struct initramfs_file f = { read_image, g, toy_find(&g->prepare, "boot/initrd.img-6.1")->n,
+                                    "initrd" };
+        assert_int_equal(initramfs_read(&f, &i, NULL), 0);
+        assert_true(initramfs_has_module(&i, "kernel/virtio_pci.ko"));
+        assert_true(initramfs_has_module(&i, "kernel/virtio-blk.ko"));
+        assert_true(initramfs_has_module(&i, "kernel/virtio.ko"));
+        if (k == 0)
+            assert_string_equal(i.load, "virtio_pci\nvirtio_blk\n");
+        else
+            assert_true(initramfs_has(&i, "etc/cmdline.d/ferryfs-kvm.conf"));
+        assert_string_equal(text_of(g, "etc/initramfs-tools/modules"), "# none\nvirtio_pci\nvirtio_blk\n");
+        initramfs_done(&i);
+        toy_free(g);
+    }
+}
+
+/* What stands in the way is said, and nothing put there. */
+static void images_that_cannot(void **state)
+{
+    static const struct {
+        const char *dep, *builtin, *said;
+    } cases[] = {
+        { "kernel/nvme.ko:\n", "", "BLOCKED: the kernel 6.1 has no virtio_pci" },
+        { "kernel/virtio_pci.ko.xz:\n", "", "BLOCKED: boot/initrd.img-6.1 has modules named .ko" },
+        { "kernel/nvme.ko:\n", "kernel/virtio_pci.ko\n", "" },
+        { "../virtio_pci.ko:\n", "", NULL }, /* refused as a whole */
+    };
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct toy_guest *g = toy_new(PREPARE_KVM);
+        put_kernel(g, "conf/initramfs.conf", cases[k].dep, cases[k].builtin);
+        size_t n = toy_find(&g->prepare, "boot/initrd.img-6.1")->n;
+        int r = plan_linux(&g->prepare);
+        assert_int_equal(r, cases[k].said ? 0 : -EUCLEAN);
+        assert_int_equal(
+            strncmp(g->said, cases[k].said ? cases[k].said : "", strlen(cases[k].said ? cases[k].said : "")),
+            0);
+        assert_int_equal(toy_find(&g->prepare, "boot/initrd.img-6.1")->n, n);
+        toy_free(g);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fstab),
+        cmocka_unit_test(boot_loaders),
+        cmocka_unit_test(grubenv),
+        cmocka_unit_test(network),
+        cmocka_unit_test(tools),
+        cmocka_unit_test(images),
+        cmocka_unit_test(images_that_cannot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -133,6 +133,22 @@ int ferry_commit(struct ferry *f)
     return r;
 }
 
+int ferry_alone_begin(struct ferry *f)
+{
+    return gate_alone_begin(f->gate);
+}
+
+int ferry_alone_commit(struct ferry *f)
+{
+    f->edits++;
+    return commit_locked(f);
+}
+
+void ferry_alone_end(struct ferry *f)
+{
+    gate_alone_end(f->gate);
+}
+
 int ferry_freeze(struct ferry *f, uint64_t *ret_edits)
 {
     *ret_edits = 0;

@@ -125,6 +125,12 @@ bool ferry_writable(const struct ferry *f);
 /* Around whatever changes the guest: -EROFS, or -EBUSY while a view is open. */
 int ferry_edit_begin(struct ferry *f);
 void ferry_edit_end(struct ferry *f, bool changed);
+/* Within ferry_edit_begin and _end: has the guest for this thread alone: no other writer is inside, no view
+ * open, and no commit made but by ferry_alone_commit(). What was looked at before may have changed. -EBUSY: a
+ * view is open; then there is nothing to end. */
+int ferry_alone_begin(struct ferry *f);
+int ferry_alone_commit(struct ferry *f);
+void ferry_alone_end(struct ferry *f);
 /* Makes all edits so far durable. Not between ferry_edit_begin and _end. */
 int ferry_commit(struct ferry *f);
 /* Commits, and keeps edits out until the thaw. *ret_edits names the state that is frozen. */

@@ -38,23 +38,56 @@ void gate_free(struct gate *g)
     free(g);
 }
 
-int gate_write_begin(struct gate *g)
+/* Waits until neither a commit is under way nor, for 2 s, a view open. */
+static int wait_shut(struct gate *g)
 {
     struct timespec end;
     int r = 0;
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += WAIT_SECONDS;
-    pthread_mutex_lock(&g->lock);
     while (!r && (g->committing || g->views)) {
         if (g->committing)
             pthread_cond_wait(&g->changed, &g->lock);
         else if (pthread_cond_timedwait(&g->changed, &g->lock, &end) == ETIMEDOUT && g->views)
             r = -EBUSY;
     }
+    return r;
+}
+
+int gate_write_begin(struct gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    int r = wait_shut(g);
     if (!r)
         g->writers++;
     pthread_mutex_unlock(&g->lock);
     return r;
+}
+
+int gate_alone_begin(struct gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    if (!--g->writers)
+        pthread_cond_broadcast(&g->changed);
+    int r = wait_shut(g);
+    if (r < 0) {
+        g->writers++; /* in name: it leaves at once */
+    } else {
+        g->committing = true;
+        while (g->writers)
+            pthread_cond_wait(&g->changed, &g->lock);
+    }
+    pthread_mutex_unlock(&g->lock);
+    return r;
+}
+
+void gate_alone_end(struct gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->committing = false;
+    g->writers++;
+    pthread_cond_broadcast(&g->changed);
+    pthread_mutex_unlock(&g->lock);
 }
 
 void gate_write_end(struct gate *g)

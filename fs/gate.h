@@ -15,6 +15,11 @@ void gate_free(struct gate *g);
 int gate_write_begin(struct gate *g);
 void gate_write_end(struct gate *g);
 
+/* A writer that is inside goes out, and comes in again when all others have left, and keeps everybody out
+ * until gate_alone_end, after which it is a writer as before. -EBUSY as above, and it is one, too. */
+int gate_alone_begin(struct gate *g);
+void gate_alone_end(struct gate *g);
+
 /* A commit: waits until the writers that are inside have left; others wait outside meanwhile. */
 void gate_commit_begin(struct gate *g);
 /* `hold`: a view was opened, and the gate stays shut to writers until gate_view_end. */

@@ -17,6 +17,14 @@ struct overlay_note {
     char *key, *text;
 };
 
+/* A file of a scratch overlay. */
+struct overlay_kept {
+    struct overlay_kept *next;
+    char name[OVERLAY_FILE_NAME + 1];
+    uint8_t *bytes; /* owned */
+    size_t n;
+};
+
 struct overlay {
     const struct overlay_io *io;
     char *dir; /* NULL: scratch */
@@ -29,10 +37,13 @@ struct overlay {
     struct overlay_note *notes;
     size_t n_notes, note_bytes;
     bool notes_changed;
+    struct overlay_kept *kept; /* owned */
 };
 
 void ovl_member_name(size_t i, char ret[OVL_NAME]);
 int ovl_note_put(struct overlay *v, const char *key, const char *text);
+/* overlay-files.c */
+void ovl_files_drop(struct overlay *o);
 
 /* Writes commit.json with the state that the disks' files were flushed to. With an error the old one holds,
  * or, with *ret_unknown, nobody knows. */

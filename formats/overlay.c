@@ -258,6 +258,7 @@ void overlay_close(struct overlay *o)
     while (o->n_notes)
         remove_note(o, &o->notes[o->n_notes - 1]);
     free(o->notes);
+    ovl_files_drop(o);
     ovl_lock_give(&o->lock); /* last: the next one may open now */
     if (o->dir_fd >= 0)
         close(o->dir_fd);

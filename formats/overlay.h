@@ -79,6 +79,14 @@ struct timespec overlay_time(const struct overlay *o);
  * prepare/): kept in commit.json under `key`. NULL or "" removes one. Copied. -EFBIG over 1 MiB in all. */
 int overlay_note_set(struct overlay *o, const char *key, const char *text);
 const char *overlay_note(const struct overlay *o, const char *key); /* NULL: none; valid until the next set */
+/* A file beside the overlay's disks, for what is too large for a note: durable when this returns, but bound to
+ * no commit; so it is written under a fresh name before the commit of a note that names it, and the one
+ * before is removed after. Names: [a-z0-9.-]. -EINVAL: another name; -EFBIG over `max`; -ENOENT. Bytes that
+ * are read are the caller's. A scratch overlay keeps them in memory. */
+enum { OVERLAY_FILE_NAME = 200 };
+int overlay_file_write(struct overlay *o, const char *name, const void *bytes, size_t n);
+int overlay_file_read(struct overlay *o, const char *name, size_t max, uint8_t **ret, size_t *ret_n);
+void overlay_file_remove(struct overlay *o, const char *name);
 /* Says to a daemon that waits for the lock that this one is unmounted and about to finish. */
 void overlay_finishing(struct overlay *o);
 /* Without a commit: what isn't committed is lost. Clears the dirty bit, gives the lock free. */

@@ -29,7 +29,7 @@ int ferry_edit_begin(struct ferry *f)
 {
     if (!f->overlay)
         return -EROFS;
-    return gate_write_begin(f->gate);
+    return f->broken ? -EIO : gate_write_begin(f->gate);
 }
 
 void ferry_edit_end(struct ferry *f, bool changed)
@@ -107,6 +107,8 @@ static int commit_locked(struct ferry *f)
 {
     struct fault fault = { 0 };
     uint64_t edits = f->edits;
+    if (f->broken)
+        return -EIO;
     if (edits == f->committed)
         return 0;
     int r = hives_commit(f);

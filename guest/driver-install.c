@@ -7,10 +7,10 @@
  *     the files of a driver that the system may start from, in their places
  *     the registry (driver-registry.c)
  *
- * How Windows makes the digits of the store's name isn't published; any that are unique do, since the registry
- * says the name. Ours come from the INF's and the catalog's bytes, so that the same package gets the same.
- * Drivers that the system doesn't start from are installed by Windows from its store when it sees their device:
- * their services are made then. */
+ * How Windows makes the digits of the store's name isn't published; any that are unique do, since the
+ * registry says the name. Ours come from the INF's and the catalog's bytes, so that the same package gets the
+ * same. Drivers that the system doesn't start from are installed by Windows from its store when it sees their
+ * device: their services are made then. */
 #include "driver-policy.h"
 
 #include "../formats/hash.h"
@@ -83,8 +83,8 @@ static int check_package(struct check *c)
         driver_say(c->e, "%s: line %u: warning: the catalog %s is not in the package: it is unsigned", inf,
                    plan->catalog_line, plan->catalog);
     else if (!driver_catalog_names(c->catalog, c->inf))
-        driver_say(c->e, "%s: line %u: warning: the catalog %s does not match the INF", inf, plan->catalog_line,
-                   plan->catalog);
+        driver_say(c->e, "%s: line %u: warning: the catalog %s does not match the INF", inf,
+                   plan->catalog_line, plan->catalog);
     for (size_t i = 0; i < plan->n_files; i++) {
         int r = check_file(c, &plan->files[i]);
         if (r)
@@ -193,14 +193,16 @@ static void make_dirs(struct driver_edit *e, const char *path, size_t from)
 static void write_stored(struct driver_edit *e, const char *name, const struct driver_package_file *file)
 {
     char path[2048];
-    int n = snprintf(path, sizeof path, "%s/System32/DriverStore/FileRepository/%s/%s", e->g->dir, e->g->store, name);
+    int n = snprintf(path, sizeof path, "%s/System32/DriverStore/FileRepository/%s/%s", e->g->dir,
+                     e->g->store, name);
     if (n < 0 || n >= (int)sizeof path)
         e->err = e->err ? e->err : -ENAMETOOLONG;
     make_dirs(e, path, strlen(e->g->dir) + 1);
     write_file(e, path, file);
 }
 
-static void write_placed(struct driver_edit *e, const struct driver_file *f, const struct driver_package_file *file)
+static void write_placed(struct driver_edit *e, const struct driver_file *f,
+                         const struct driver_package_file *file)
 {
     char path[2048];
     struct prepare_stat st;
@@ -256,7 +258,8 @@ static void tell(struct driver_edit *e)
         driver_say(e, "%s", plan->notes[i]);
     driver_say(e, "%s: %s %s, class %s, is %s%s", inf_name(plan->inf), plan->provider, plan->version_text,
                plan->class_name, e->inf,
-               plan->boot_critical ? ", starts with the system" : ": Windows installs it when it sees its device");
+               plan->boot_critical ? ", starts with the system"
+                                   : ": Windows installs it when it sees its device");
 }
 
 static int install(struct check *c, unsigned *ret_oem)
@@ -269,7 +272,8 @@ static int install(struct check *c, unsigned *ret_oem)
     if (r < 0)
         return r;
     if (same.found >= 0)
-        return fault_in(c->fault, -EEXIST, inf_name(e->plan->inf), "is installed already, as oem%d.inf", same.found);
+        return fault_in(c->fault, -EEXIST, inf_name(e->plan->inf), "is installed already, as oem%d.inf",
+                        same.found);
     r = free_number(e);
     if (r)
         return fault_in(c->fault, r, inf_name(e->plan->inf), "there is no number left for it");

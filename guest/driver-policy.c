@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Group policy is in SOFTWARE\Policies\Microsoft\Windows\DeviceInstall\Restrictions: numbers that switch lists
- * on, which are subkeys with values "1", "2", ... that hold classes or ids.
+/* Group policy is in SOFTWARE\Policies\Microsoft\Windows\DeviceInstall\Restrictions: numbers that switch
+ * lists on, which are subkeys with values "1", "2", ... that hold classes or ids.
  *
  * A catalog (.cat) is a signed list of digests. A member's digest stands in it in bytes, and most often its
  * name is the same in hexadecimal; so it is looked for as bytes, without reading the ASN.1 around it. */
@@ -70,7 +70,8 @@ int driver_check_policy(struct prepare *p, const struct driver_plan *plan, struc
         why = "DenyUnspecified";
     if (!why)
         return 0;
-    fault_in(fault, -EPERM, inf_name(plan->inf), "a policy of the guest forbids it: %s\\%s", RESTRICTIONS, why);
+    fault_in(fault, -EPERM, inf_name(plan->inf), "a policy of the guest forbids it: %s\\%s", RESTRICTIONS,
+             why);
     return fault_hint(fault, -EPERM, "delete that value in registry/ if the policy isn't meant");
 }
 
@@ -95,8 +96,9 @@ int driver_check_program(const struct driver_file *f, const struct driver_packag
     if (bad.set || !pe)
         return fault_in(fault, -ENOEXEC, inf, "line %u: %s is no program of Windows", f->line, f->source);
     if (machine != machines[arch])
-        return fault_in(fault, -ENOEXEC, inf, "line %u: %s is for another processor (%04x) than the guest's, %s",
-                        f->line, f->source, machine, driver_arch_name(arch));
+        return fault_in(fault, -ENOEXEC, inf,
+                        "line %u: %s is for another processor (%04x) than the guest's, %s", f->line,
+                        f->source, machine, driver_arch_name(arch));
     return 0;
 }
 
@@ -108,7 +110,8 @@ struct range {
     size_t at, n;
 };
 
-/* What a program's digest leaves out: its checksum, the entry of its certificates, and these. 0: no program. */
+/* What a program's digest leaves out: its checksum, the entry of its certificates, and these. 0: no program.
+ */
 static size_t left_out(const struct driver_package_file *file, struct range ret[3])
 {
     struct bad bad = { 0 };

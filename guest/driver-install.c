@@ -121,24 +121,33 @@ static int compare(void *ctx, unsigned oem)
     return 1;
 }
 
+/* Is the number in OemInfMap, the DriverInfFiles of that database? */
+static bool number_taken(struct driver_edit *e, const char *hive)
+{
+    char base[64], key[128];
+    uint32_t type;
+    _cleanup_free_ uint8_t *map = NULL;
+    size_t n;
+    snprintf(base, sizeof base, "%s\\DriverDatabase", hive);
+    snprintf(key, sizeof key, "%s\\DriverInfFiles\\%s", base, e->inf);
+    if (driver_key_exists(e->p, key))
+        return true;
+    return !e->p->ops->value(e->p, base, "OemInfMap", &type, &map, &n) && e->oem / 8 < n &&
+           map[e->oem / 8] & 0x80 >> e->oem % 8;
+}
+
 /* The lowest number that neither a file nor the registry has. */
 static int free_number(struct driver_edit *e)
 {
     for (e->oem = 0; e->oem <= MAX_OEM; e->oem++) {
-        char path[256], key[DRIVER_KEY_MAX];
+        char path[256];
         struct prepare_stat st;
-        bool taken = false;
         snprintf(e->inf, sizeof e->inf, "oem%u.inf", e->oem);
         snprintf(path, sizeof path, "%s/INF/%s", e->g->dir, e->inf);
         int r = e->p->ops->stat(e->p, path, &st);
         if (r && r != -ENOENT)
             return r;
-        const char *const bases[] = { "HKLM\\SYSTEM", "HKLM\\DRIVERS" };
-        for (size_t i = 0; i < 2; i++) {
-            snprintf(key, sizeof key, "%s\\DriverDatabase\\DriverInfFiles\\%s", bases[i], e->inf);
-            taken |= driver_key_exists(e->p, key);
-        }
-        if (r == -ENOENT && !taken)
+        if (r == -ENOENT && !number_taken(e, "HKLM\\SYSTEM") && !number_taken(e, "HKLM\\DRIVERS"))
             return 0;
     }
     return -ENOSPC;

@@ -250,6 +250,10 @@ static int read_install(struct planner *p, const struct inf_section *s, struct d
     if (!r)
         r = driver_add_values(p, s, &i->software);
     if (!r)
+        r = driver_add_files(p, companion(p, i, ".CoInstallers"));
+    if (!r)
+        r = driver_add_values(p, companion(p, i, ".CoInstallers"), &i->software);
+    if (!r)
         r = driver_add_values(p, companion(p, i, ".HW"), &i->hardware);
     return r ? r : driver_add_services(p, companion(p, i, ".Services"), i);
 }

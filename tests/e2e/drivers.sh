@@ -50,11 +50,11 @@ software() {
     cp "$tmp/software.reg" "$mnt/registry/.reg"
 }
 
-# hives_hold WHAT: what is written keeps every rule of ours, and hivex reads it.
+# hives_hold WHAT HIVES: what is written keeps every rule of ours, and hivex reads it.
 hives_hold() {
     local hive
     sync "$mnt/info.json"
-    for hive in SYSTEM DRIVERS; do
+    for hive in $2; do
         cp "$windows/System32/config/$hive" "$tmp/$hive"
         check "$1: $hive" "$FERRYFS" --check-hive "$tmp/$hive"
         check "$1: $hive by hivex" sh -c "hivexregedit --export '$tmp/$hive' '\\' >'$tmp/$hive.reg'"
@@ -78,32 +78,135 @@ processor() {
 stage() { cp -r "$1" "$mnt/drivers/staging/"; }
 install() { mv "$mnt/drivers/staging/$1" "$mnt/drivers/installed/"; }
 log() { cat "$mnt/drivers/log"; }
-v() { cat "$1"; }
-# unit TEXT: hexadecimal UTF-16
 windows=$mnt/guest/C/Windows
-set=$mnt/registry/HKLM/SYSTEM/ControlSet001
+store=$windows/System32/DriverStore/FileRepository
+catroot="$windows/System32/CatRoot/{F750E6C3-38EE-11D1-85E5-00C04FC295EE}"
+system=$mnt/registry/HKLM/SYSTEM
+set=$system/ControlSet001
+v() { tr '\n' ' ' <"$1"; }
+bytes() { od -An -tx1 -v "$1" | tr -d ' \n'; }
 
-# ---- Windows 7, 32 bits: CriticalDeviceDatabase ----
+# ---- Windows 7, 64 bits: CriticalDeviceDatabase ----
 mount_ok "$tmp/disk.img" -- -o overlay="$tmp/overlay7"
 is "the tree" "$(ls "$mnt/drivers" | tr '\n' ' ')" "installed log staging "
-software 6.1 7601
+check "it is Windows 7" software 6.1 7601
+check "of 64 bits" processor AMD64
 is "nothing is installed" "$(ls "$mnt/drivers/installed")" ""
-processor AMD64
 pkg=$(package Win7/amd64 8664 viostor)
 check "a package is staged" stage "$pkg"
 check "as it was" diff -r "$pkg" "$mnt/drivers/staging/pkg-viostor"
-tree_of >"$tmp/tree.before"
+tree_of >"$tmp/before"
 check "and installed" install pkg-viostor
-log
-find $windows -newer "$tmp/tree.before" -type f
-tree_of >"$tmp/tree.after"
-diff "$tmp/tree.before" "$tmp/tree.after"
-hives_hold "after the installation"
-ls -R "$mnt/drivers"
-cat "$mnt/drivers/installed/oem0.inf/info.json"
-check "rm -r" rm -r "$mnt/drivers/installed/oem0.inf"
-tree_of >"$tmp/tree.gone"
-diff "$tmp/tree.before" "$tmp/tree.gone"
-log
+is "then it isn't staged" "$(ls "$mnt/drivers/staging")" ""
+# Of Windows 7 the store's names have "neutral" between the architecture and the digits.
+dir=$(cd "$store" && echo viostor.inf_amd64_neutral_*)
+like "its name in the store" "$dir" '^viostor\.inf_amd64_neutral_[0-9a-f]{16}$'
+check "the store has it" diff -r "$pkg" "$store/$dir"
+check "INF" same "$pkg/viostor.inf" "$windows/INF/oem0.inf"
+check "catalog" same "$pkg/viostor.cat" "$catroot/oem0.cat"
+check "driver (DestinationDirs: 12)" same "$pkg/viostor.sys" "$windows/System32/drivers/viostor.sys"
+for n in 1 2; do # every control set: which of them is booted isn't ours to say
+    s=$system/ControlSet00$n
+    is "ServiceType 1" "$(v "$s/services/viostor/Type.dword")" "0x00000001 "
+    is "SERVICE_BOOT_START" "$(v "$s/services/viostor/Start.dword")" "0x00000000 "
+    is "SERVICE_ERROR_NORMAL" "$(v "$s/services/viostor/ErrorControl.dword")" "0x00000001 "
+    is "LoadOrderGroup" "$(v "$s/services/viostor/Group.sz")" "SCSI miniport "
+    # %12% of what boots is written from the system's root
+    is "ServiceBinary" "$(v "$s/services/viostor/ImagePath.expand_sz")" 'System32\drivers\viostor.sys '
+    is "its owner" "$(v "$s/services/viostor/Owners.multi_sz")" "oem0.inf "
+    is "pnpsafe_pci_addreg" "$(v "$s/services/viostor/Parameters/PnpInterface/5.dword")" "0x00000001 "
+    is "and BusType" "$(v "$s/services/viostor/Parameters/BusType.dword")" "0x00000001 "
+    is "scsi_EventLog_AddReg" "$(v "$s/services/EventLog/System/viostor/EventMessageFile.expand_sz")" \
+        '%SystemRoot%\System32\IoLogMsg.dll '
+    is "and its types" "$(v "$s/services/EventLog/System/viostor/TypesSupported.dword")" "0x00000007 "
+    for id in 'DEV_1001' 'DEV_1001&SUBSYS_00021AF4&REV_00' 'DEV_1042' 'DEV_1042&SUBSYS_11001AF4&REV_01'; do
+        is "$id" "$(v "$s/Control/CriticalDeviceDatabase/PCI#VEN_1AF4&$id/Service.sz")" "viostor "
+        is "its class" "$(v "$s/Control/CriticalDeviceDatabase/PCI#VEN_1AF4&$id/ClassGUID.sz")" \
+            "{4D36E97B-E325-11CE-BFC1-08002BE10318} "
+    done
+done
+check_not "there is no database of drivers" test -e "$system/DriverDatabase"
+info=$mnt/drivers/installed/oem0.inf/info.json
+is "what is installed" "$(ls "$mnt/drivers/installed")" oem0.inf
+is "with its files" "$(ls "$mnt/drivers/installed/oem0.inf" | tr '\n' ' ')" "info.json viostor.cat viostor.inf viostor.sys "
+check "as they are" same "$pkg/viostor.sys" "$mnt/drivers/installed/oem0.inf/viostor.sys"
+is "info.json" "$(json "$info" '[.class, .provider, .version, .boot_critical, .services[0].name, (.hardware_ids | length)] | join("|")')" \
+    "SCSIAdapter|Red Hat, Inc.|61.77.104.17200|true|viostor|4"
+like "the log names file and line of what isn't as the catalog has it: the program is made up" "$(log)" \
+    'viostor.inf: line [0-9]+: warning: the catalog viostor.cat does not have the digest of viostor.sys'
+check_not "but the INF is, and it is Red Hat's" grep -q 'does not match the INF' "$mnt/drivers/log"
+hives_hold "after the installation" SYSTEM
+tree_of >"$tmp/after"
+
+check "the same again" stage "$pkg"
+is "is there already" "$(python3 -c 'import os, sys
+try: os.rename(*sys.argv[1:])
+except FileExistsError: print("EEXIST")' "$mnt/drivers/staging/pkg-viostor" "$mnt/drivers/installed/x")" EEXIST
+like "and the log, with the number" "$(log)" 'viostor.inf: is installed already, as oem0.inf'
+check "stays staged" diff -r "$pkg" "$mnt/drivers/staging/pkg-viostor"
+check "and can be dropped" rm -r "$mnt/drivers/staging/pkg-viostor"
 unmount
+mount_ok "$tmp/disk.img" -- -o overlay="$tmp/overlay7"
+tree_of >"$tmp/again"
+check "all of it is there after a remount" diff -q "$tmp/after" "$tmp/again"
+check "rm -r takes it out" rm -r "$mnt/drivers/installed/oem0.inf"
+is "then nothing is installed" "$(ls "$mnt/drivers/installed")" ""
+tree_of >"$tmp/gone"
+check "files and registry are as they were" diff -q "$tmp/before" "$tmp/gone"
+hives_hold "after it was taken out" SYSTEM
+
+# ---- refusals: each with its errno, and nothing is changed ----
+# refused WHAT PACKAGE MESSAGE LOG
+refused() {
+    stage "$2"
+    check_not "$1" install "${2##*/}"
+    like "$1: mv says" "$(cat "$out")" "$3"
+    like "$1: the log says" "$(log)" "$4"
+    rm -r "$mnt/drivers/staging/${2##*/}"
+}
+rm "$pkg/viostor.sys"
+refused "a missing file" "$pkg" "No such file or directory" 'viostor.inf: line [0-9]+: viostor.sys is not in the package'
+program 14c "$pkg/viostor.sys"
+refused "a driver for 32 bits" "$pkg" "Exec format error" 'viostor.sys is for another processor \(014c\) than the guest.s, amd64'
+program 8664 "$pkg/viostor.sys"
+sed -i 's/\[scsi_inst\]/[scsi_ins]/' "$pkg/viostor.inf"
+refused "a bad INF" "$pkg" "Bad message" 'viostor.inf: line [0-9]+: there is no install section \[scsi_inst\]'
+rm "$pkg"/*.inf
+refused "no INF" "$pkg" "No such file" 'there is no INF in its directory'
+pkg=$(package Win8/x86 14c viostor)
+refused "an INF for 32 bits" "$pkg" "Exec format error" 'no models for this guest: Windows 6.1.7601 amd64'
+pkg=$(package Win7/amd64 8664 vioscsi)
+deny='HKEY_LOCAL_MACHINE\SOFTWARE\Policies\Microsoft\Windows\DeviceInstall\Restrictions'
+printf '%s\n' 'Windows Registry Editor Version 5.00' '' "[$deny]" '"DenyDeviceClasses"=dword:1' '' "[$deny\\DenyDeviceClasses]" \
+    '"1"="{4d36e97b-e325-11ce-bfc1-08002be10318}"' >"$tmp/deny.reg"
+check "a policy" cp "$tmp/deny.reg" "$mnt/registry/.reg"
+refused "what a policy forbids" "$pkg" "Operation not permitted" 'Restrictions.DenyDeviceClasses'
+tree_of >"$tmp/refused"
+check "nothing was changed by any of them" diff -q "$tmp/gone" "$tmp/refused"
+check "without the policy" rm -r "$mnt/registry/HKLM/SOFTWARE/Policies"
+sed 's/\[Strings\]/;changed\n&/' "$pkg/vioscsi.inf" >"$tmp/changed.inf" && cp "$tmp/changed.inf" "$pkg/vioscsi.inf"
+check "and a changed INF" stage "$pkg"
+check "it goes in" install pkg-vioscsi
+like "with a warning" "$(log)" 'vioscsi.inf: line [0-9]+: warning: the catalog vioscsi.cat does not match the INF'
+check_not "a package's file can't be written" sh -c "echo 1 >'$mnt/drivers/installed/oem0.inf/vioscsi.inf'"
+unmount
+
+# ---- Windows 10, 64 bits: DriverDatabase, of what boots in SYSTEM, too ----
+mount_ok "$tmp/disk.img" -- -o overlay="$tmp/overlay10" -o accept_dirty_hive
+config=$windows/System32/config
+printf '%s\n' 'Windows Registry Editor Version 5.00' '' '[\DriverDatabase]' '' '[\DriverDatabase\DeviceIds]' '' \
+    '[\DriverDatabase\DriverInfFiles]' '' '[\DriverDatabase\DriverPackages]' >"$tmp/drivers.reg"
+cp "$(corpus hive/hivex_minimal)" "$tmp/drivers.hive" && chmod u+w "$tmp/drivers.hive" &&
+    hivexregedit --merge "$tmp/drivers.hive" "$tmp/drivers.reg"
+check "the hives of another Windows" cp "$win10" "$config/SYSTEM"
+check "and of its drivers" sh -c "rm '$config'/DRIVERS.LOG?; cp '$tmp/drivers.hive' '$config/DRIVERS'"
+check "it is Windows 10" software 10.0 17763
+map=$(bytes "$system/DriverDatabase/OemInfMap.binary")
+pkg=$(package Win7/amd64 8664 viostor) # NTamd64.6.1 fits all that is later
+tree_of >"$tmp/before"
+check "staged" stage "$pkg"
+check "installed" install pkg-viostor
+log
+tree_of >"$tmp/after"
+diff "$tmp/before" "$tmp/after"
 finish

@@ -194,19 +194,138 @@ unmount
 # ---- Windows 10, 64 bits: DriverDatabase, of what boots in SYSTEM, too ----
 mount_ok "$tmp/disk.img" -- -o overlay="$tmp/overlay10" -o accept_dirty_hive
 config=$windows/System32/config
-printf '%s\n' 'Windows Registry Editor Version 5.00' '' '[\DriverDatabase]' '' '[\DriverDatabase\DeviceIds]' '' \
+printf '%s\n' 'Windows Registry Editor Version 5.00' '' '[\DriverDatabase]' '"OemInfMap"=hex:ff,f0' '' \
+    '[\DriverDatabase\DeviceIds]' '' '[\DriverDatabase\DeviceIds\PCI]' '' \
     '[\DriverDatabase\DriverInfFiles]' '' '[\DriverDatabase\DriverPackages]' >"$tmp/drivers.reg"
 cp "$(corpus hive/hivex_minimal)" "$tmp/drivers.hive" && chmod u+w "$tmp/drivers.hive" &&
     hivexregedit --merge "$tmp/drivers.hive" "$tmp/drivers.reg"
 check "the hives of another Windows" cp "$win10" "$config/SYSTEM"
 check "and of its drivers" sh -c "rm '$config'/DRIVERS.LOG?; cp '$tmp/drivers.hive' '$config/DRIVERS'"
 check "it is Windows 10" software 10.0 17763
-map=$(bytes "$system/DriverDatabase/OemInfMap.binary")
-pkg=$(package Win7/amd64 8664 viostor) # NTamd64.6.1 fits all that is later
+is "twelve packages have their numbers" "$(bytes "$system/DriverDatabase/OemInfMap.binary")" fff0
 tree_of >"$tmp/before"
+pkg=$(package Win7/amd64 8664 viostor) # NTamd64.6.1 fits all that is later
 check "staged" stage "$pkg"
+check "vetoed once, when it was away" sh -c "mkdir -p '$set/Services/viostor/StartOverride' && echo 3 >'$set/Services/viostor/StartOverride/0.dword'"
 check "installed" install pkg-viostor
-log
-tree_of >"$tmp/after"
-diff "$tmp/before" "$tmp/after"
+check_not "the veto is gone" test -e "$set/Services/viostor/StartOverride"
+is "under the next number" "$(ls "$mnt/drivers/installed")" oem12.inf
+dir=$(cd "$store" && echo viostor.inf_amd64_*)
+like "its name in the store" "$dir" '^viostor\.inf_amd64_[0-9a-f]{16}$'
+check "the store has it" diff -r "$pkg" "$store/$dir"
+is "it starts with the system" "$(v "$set/Services/viostor/Start.dword")" "0x00000000 "
+for db in "$system/DriverDatabase" "$mnt/registry/HKLM/DRIVERS/DriverDatabase"; do
+    # The map's bits: the highest of the first byte is oem0, so 12 is 08 of the second.
+    is "OemInfMap" "$(bytes "$db/OemInfMap.binary")" fff8
+    is "which package it is" "$(v "$db/DriverInfFiles/oem12.inf/@.multi_sz")$(v "$db/DriverInfFiles/oem12.inf/Active.sz")" "$dir $dir "
+    is "its configuration: the install section" "$(v "$db/DriverInfFiles/oem12.inf/Configurations.multi_sz")" "scsi_inst "
+    # 01: the hardware id of the line; 02: the compatible one; FF: no FeatureScore.
+    is "hardware id" "$(bytes "$db/DeviceIds/PCI/VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00/oem12.inf.binary")" 01ff0000
+    is "compatible id" "$(bytes "$db/DeviceIds/PCI/VEN_1AF4&DEV_1042/oem12.inf.binary")" 02ff0000
+    is "class" "$(ls "$db/DeviceIds/{4d36e97b-e325-11ce-bfc1-08002be10318}/oem12.inf.none")" \
+        "$db/DeviceIds/{4d36e97b-e325-11ce-bfc1-08002be10318}/oem12.inf.none"
+    package=$db/DriverPackages/$dir
+    is "its INF" "$(v "$package/@.sz")$(v "$package/InfName.sz")$(v "$package/Catalog.sz")" "oem12.inf viostor.inf viostor.cat "
+    # OEM, amd64 (9); the class; 2019-06-07 as a FILETIME; 61.77.104.17200, the last part first
+    is "Version" "$(bytes "$package/Version.binary")" "00ff0900000000007be9364d25e3ce11bfc108002be10318$(
+        python3 -c 'import datetime, struct
+print(struct.pack("<QHHHH", (datetime.date(2019, 6, 7) - datetime.date(1601, 1, 1)).days * 86400 * 10**7, 17200, 104, 77, 61).hex())')0000000000000000"
+    is "the function driver" "$(v "$package/Configurations/scsi_inst/Service.sz")" "viostor "
+    is "Windows 10 has a scope" "$(v "$package/Configurations/scsi_inst/ConfigScope.dword")" "0x00000007 "
+    is "the HW section" "$(v "$package/Configurations/scsi_inst/Device/Interrupt Management/MessageSignaledInterruptProperties/MessageNumberLimit.dword")" "0x00000100 "
+    is "the service's values" "$(v "$package/Configurations/scsi_inst/Services/viostor/Parameters/BusType.dword")" "0x00000001 "
+    is "a descriptor" "$(v "$package/Descriptors/PCI/VEN_1AF4&DEV_1042/Description.sz")" "%viostorscsi.devicedesc% "
+    is "its text" "$(v "$package/Strings/viostorscsi.devicedesc.sz")" "Red Hat VirtIO SCSI controller "
+done
+check_not "CriticalDeviceDatabase is of older ones" test -e "$set/Control/CriticalDeviceDatabase"
+hives_hold "with a boot driver" "SYSTEM DRIVERS"
+
+# netkvm and balloon start on demand: Windows makes their services when it sees the device, out of its store.
+pkg=$(package Win7/amd64 8664 netkvm balloon)
+check "two INFs in one directory" stage "$pkg"
+check "go in together" install pkg-netkvm
+is "as two" "$(ls "$mnt/drivers/installed" | tr '\n' ' ')" "oem12.inf oem13.inf oem14.inf "
+for n in 13 14; do
+    name=$(v "$mnt/registry/HKLM/DRIVERS/DriverDatabase/DriverInfFiles/oem$n.inf/Active.sz")
+    name=${name% }
+    case $name in
+    netkvm.*) want="info.json netkvm.cat netkvm.inf netkvm.sys " class=Net netkvm=oem$n.inf ;;
+    balloon.*) want="Balloon.cat WdfCoInstaller01009.dll balloon.inf balloon.sys info.json " class=System balloon=oem$n.inf ;;
+    esac
+    is "$name" "$(ls "$mnt/drivers/installed/oem$n.inf" | tr '\n' ' ')" "$want" # the co-installer's file is of its own section
+    is "its class" "$(json "$mnt/drivers/installed/oem$n.inf/info.json" '.class + " " + (.boot_critical | tostring)')" "$class false"
+done
+check_not "no service" test -e "$set/Services/netkvm" -o -e "$set/Services/BALLOON"
+check_not "no file outside of the store" test -e "$windows/System32/drivers/netkvm.sys"
+check_not "and nothing in what boots" test -e "$system/DriverDatabase/DriverInfFiles/$netkvm"
+is "an adapter's values are its driver's key's" \
+    "$(v "$mnt/registry/HKLM/DRIVERS/DriverDatabase/DriverPackages/$(cd "$store" && echo netkvm.inf_*)/Configurations/kvmnet6.ndi/Driver/Ndi/Service.sz")" "netkvm "
+hives_hold "with three" "SYSTEM DRIVERS"
+
+# What runs from the store (13), as virtio-win builds it for Windows 11: by a build number that a 17763 has.
+mkdir "$tmp/pkg-run"
+cat >"$tmp/pkg-run/run.inf" <<'INF'
+[Version]
+Signature = "$Windows NT$"
+Class = SCSIAdapter
+ClassGuid = {4D36E97B-E325-11CE-BFC1-08002BE10318}
+Provider = %me%
+DriverVer = 01/02/2023,1.2.3.4
+[Manufacturer]
+%me% = Models, NTamd64.10.0...16299, NTamd64.10.0...22000, NTamd64.6.1
+[Models.NTamd64.6.1]
+%dev% = Old, PCI\VEN_1AF4&DEV_1042
+[Models.NTamd64.10.0...16299]
+%dev% = Run, PCI\VEN_1AF4&DEV_1042
+[Models.NTamd64.10.0...22000]
+%dev% = Later, PCI\VEN_1AF4&DEV_1042
+[Run]
+CopyFiles = here
+[Run.NT]
+CopyFiles = here
+[Run.NT.Services]
+AddService = runs, 2, Service
+[Service]
+DisplayName = %dev%
+ServiceType = 1
+StartType = 0
+ErrorControl = 1
+ServiceBinary = %13%\runs.sys
+[here]
+runs.sys
+[DestinationDirs]
+here = 13
+[SourceDisksNames.amd64]
+1 = d,,,\drivers
+[SourceDisksFiles]
+runs.sys = 1,x64
+[Strings]
+me = "ACME"
+dev = "A device"
+INF
+mkdir -p "$tmp/pkg-run/Drivers/X64" # without case, as in Windows
+program 8664 "$tmp/pkg-run/Drivers/X64/Runs.sys"
+check "a driver that runs from the store" stage "$tmp/pkg-run"
+check "goes in" install pkg-run
+dir=$(cd "$store" && echo run.inf_amd64_*)
+is "ImagePath" "$(v "$set/Services/runs/ImagePath.expand_sz")" "\\SystemRoot\\System32\\DriverStore\\FileRepository\\$dir\\runs.sys "
+is "a name with a token" "$(v "$set/Services/runs/DisplayName.sz")" "@oem15.inf,%dev%;A device "
+is "the section with its decoration" "$(v "$system/DriverDatabase/DriverInfFiles/oem15.inf/Configurations.multi_sz")" "Run.NT "
+check_not "it lies nowhere else" test -e "$windows/System32/drivers/runs.sys"
+like "unsigned, says the log" "$(log)" 'run.inf: warning: the package has no catalog: it is unsigned'
+
+for n in 15 14 13 12; do
+    check "oem$n.inf goes" rm -r "$mnt/drivers/installed/oem$n.inf"
+done
+tree_of >"$tmp/gone"
+check "all is as it was" diff "$tmp/before" "$tmp/gone"
+hives_hold "without them" "SYSTEM DRIVERS"
+
+# A Server 2025 of the same: a build of 22000 is reached.
+check "a later Windows" software 10.0 26100
+check "the same package" stage "$tmp/pkg-run"
+is "has no section for it that is complete" "$(install pkg-run 2>&1 | grep -c 'Bad message')" 1
+like "says the log" "$(log)" 'run.inf: line 14: there is no install section \[Later\]'
+unmount
+is "the source is as it was" "$(sha "$tmp/disk.img")" "$before"
 finish

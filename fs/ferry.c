@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ferry.h"
 #include "gate.h"
+#include "drivers.h"
 #include "hives.h"
 
 #include <errno.h>
@@ -47,6 +48,8 @@ int ferry_open(const struct options *o, const char *mountpoint, struct ferry **r
     int r = f->cache && f->digesters ? 0 : fault_in(fault, -ENOMEM, "", "out of memory");
     if (!r)
         r = hives_open(f, fault);
+    if (!r && drivers_open(f))
+        r = fault_in(fault, -ENOMEM, "", "out of memory");
     if (!r && hives_alone(f)) {
         r = vm_none(o->sources[0], "hive", &f->vm, fault);
     } else if (!r) {
@@ -87,6 +90,7 @@ void ferry_close(struct ferry *f)
     digesters_free(f->digesters);
     pool_free(f->pool); /* before all that its jobs use */
     node_table_free(f->nodes);
+    drivers_close(f);
     hives_close(f);
     guest_free(f->guest);
     ferry_states_close(f);

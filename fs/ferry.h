@@ -66,8 +66,9 @@ struct ferry {
 
     pthread_mutex_t guest_lock; /* held while the guest is scanned */
     bool guest_scanned;
-    struct guest *guest; /* NULL: nothing was found, or no memory */
-    struct hives *hives; /* hives.h */
+    struct guest *guest;     /* NULL: nothing was found, or no memory */
+    struct hives *hives;     /* hives.h */
+    struct drivers *drivers; /* drivers.h */
 
     pthread_mutex_t info_lock; /* held while info.json is made */
     struct shared_text *info;
@@ -78,7 +79,7 @@ struct ferry {
     struct gate *gate;
     _Atomic uint64_t edits;     /* counts what changed anything */
     _Atomic uint64_t committed; /* of these, what the overlay's last commit has; changes with the gate shut */
-    _Atomic bool broken;        /* what failed half-way couldn't be taken back: nothing is committed any more */
+    _Atomic bool broken; /* what failed half-way couldn't be taken back: nothing is committed any more */
     pthread_t committer;
     bool committer_runs, committer_stop; /* the latter is protected by committer_lock */
     pthread_mutex_t committer_lock;

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* CopyFiles: which file of the package goes where.
+ *
+ *     CopyFiles = list, @single.sys        [list] dest[,source[,,flags]]
+ *     [DestinationDirs] list = 12[,sub]    DefaultDestDir = 10
+ *     [SourceDisksFiles] x.sys = 1[,sub]   [SourceDisksNames] 1 = "disk",tag,,path
+ *
+ * The sections of the sources may have one of their own for an architecture, which goes first. */
+#include "driver-impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+enum { COPY_NO_OVERWRITE = 0x10, COPY_REPLACE_ONLY = 0x400 };
+
+static int bad(struct planner *p, unsigned line, const char *what, const char *name)
+{
+    return fault_in(p->fault, -EUCLEAN, inf_name(p->inf), "line %u: %s%s", line, what, name);
+}
+
+static const struct inf_line *source_line(struct planner *p, const char *section, const char *key)
+{
+    char own[64];
+    snprintf(own, sizeof own, "%s.%s", section, driver_arch_name(p->target->arch));
+    const struct inf_line *l = inf_find(p->inf, inf_section(p->inf, own), key);
+    return l ? l : inf_find(p->inf, inf_section(p->inf, section), key);
+}
+
+/* The parts joined by slashes; NULL: no memory, or one leads out of the package. */
+static char *join(struct planner *p, const char *disk, const char *sub, const char *name)
+{
+    char *text = driver_text(p, "%s/%s/%s", disk, sub, name);
+    if (!text)
+        return NULL;
+    char *out = text;
+    for (char *at = text, *end = text + strlen(text); at < end;) {
+        char *to = at + strcspn(at, "\\/");
+        size_t n = (size_t)(to - at);
+        if ((n == 2 && at[0] == '.' && at[1] == '.') || memchr(at, ':', n))
+            return NULL;
+        if (n && !(n == 1 && *at == '.')) {
+            if (out != text)
+                *out++ = '/';
+            memmove(out, at, n);
+            out += n;
+        }
+        at = to + (to < end);
+    }
+    *out = 0;
+    return text;
+}
+
+static int source_of(struct planner *p, unsigned line, const char *name, const char **ret)
+{
+    const struct inf_line *file = source_line(p, "SourceDisksFiles", name);
+    const struct inf_line *disk = file ? source_line(p, "SourceDisksNames", inf_text(file, 0)) : NULL;
+    if (file && !disk)
+        return bad(p, file->line, "[SourceDisksNames] has no disk ", inf_text(file, 0));
+    *ret = join(p, inf_text(disk, 3), inf_text(file, 1), name);
+    if (!*ret || !**ret)
+        return bad(p, line, "no place in the package: ", name);
+    return 0;
+}
+
+static int destination(struct planner *p, const char *list, unsigned line, struct driver_file *ret)
+{
+    const struct inf_section *dirs = inf_section(p->inf, "DestinationDirs");
+    const struct inf_line *l = list ? inf_find(p->inf, dirs, list) : NULL;
+    if (!l)
+        l = inf_find(p->inf, dirs, "DefaultDestDir");
+    if (!l)
+        return bad(p, line, "[DestinationDirs] has no place for ", list ? list : "single files");
+    uint32_t id;
+    if (!driver_number(inf_text(l, 0), &id))
+        return bad(p, l->line, "a directory's number that is none: ", inf_text(l, 0));
+    ret->dirid = id == UINT32_MAX ? 0xffff : id;
+    ret->dir = driver_directory(p, ret->dirid, inf_text(l, 1));
+    if (!ret->dir)
+        return bad(p, l->line, "a directory that isn't known: ", inf_text(l, 0));
+    return 0;
+}
+
+static int add_file(struct planner *p, const char *list, unsigned line, const char *dest, const char *source,
+                    uint32_t flags)
+{
+    struct driver_plan *plan = p->plan;
+    struct driver_file f = {
+        .line = line,
+        .name = dest,
+        .replace_only = flags & COPY_REPLACE_ONLY,
+        .no_overwrite = flags & COPY_NO_OVERWRITE,
+    };
+    if (!*dest || strpbrk(dest, "\\/:") || !strcmp(dest, "..") || !strcmp(dest, "."))
+        return bad(p, line, "no name for a file: ", dest);
+    int r = destination(p, list, line, &f);
+    if (!r)
+        r = source_of(p, line, *source ? source : dest, &f.source);
+    if (r)
+        return r;
+    for (size_t i = 0; i < plan->n_files; i++) /* several install sections may copy the same */
+        if (!strcasecmp(plan->files[i].dir, f.dir) && !strcasecmp(plan->files[i].name, f.name))
+            return 0;
+    void *more = driver_more(p, plan->files, &plan->n_files, sizeof f, line);
+    if (!more)
+        return -ENOMEM;
+    plan->files = more;
+    plan->files[plan->n_files++] = f;
+    return 0;
+}
+
+static int add_list(struct planner *p, const char *name, unsigned line)
+{
+    const struct inf_section *s = inf_section(p->inf, name);
+    if (!s)
+        return bad(p, line, "there is no section of files ", name);
+    for (const struct inf_line *l = s->lines; l; l = l->next) {
+        uint32_t flags;
+        if (!driver_number(inf_text(l, 3), &flags))
+            return bad(p, l->line, "flags that are no number: ", inf_text(l, 3));
+        int r = add_file(p, name, l->line, inf_text(l, 0), inf_text(l, 1), flags);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+int driver_add_files(struct planner *p, const struct inf_section *section)
+{
+    for (const struct inf_line *d = inf_find(p->inf, section, "CopyFiles"); d; d = d->alike)
+        for (unsigned i = 0; i < d->n; i++) {
+            const char *name = inf_text(d, i);
+            int r = 0;
+            if (*name == '@')
+                r = add_file(p, NULL, d->line, name + 1, "", 0);
+            else if (*name)
+                r = add_list(p, name, d->line);
+            if (r)
+                return r;
+        }
+    static const char *const passed[] = { "DelFiles", "RenFiles", "RegisterDlls" };
+    for (size_t i = 0; i < 3; i++) {
+        const struct inf_line *l = inf_find(p->inf, section, passed[i]);
+        if (l)
+            driver_note(p, l->line, "%s is left to Windows", passed[i]);
+    }
+    return 0;
+}

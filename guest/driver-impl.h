@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_DRIVER_IMPL_H
+#define FERRYFS_DRIVER_IMPL_H
+/* What the parts of driver-plan.h share. */
+#include "driver-plan.h"
+
+enum {
+    DRIVER_MAX_ITEMS = 4096, /* models, files, services, values: more than any package has */
+    DRIVER_MAX_NOTES = 64,
+};
+
+struct planner {
+    const struct inf *inf;
+    const struct driver_target *target;
+    struct driver_plan *plan;
+    struct fault *fault;
+};
+
+/* Room for one more in an array of the plan; NULL: no memory, or too many, and the fault says it. */
+void *driver_more(struct planner *p, void *array, size_t *n, size_t size, unsigned line);
+/* The plan frees it with itself. NULL stays NULL. */
+void *driver_keep(struct planner *p, void *text);
+char *driver_text(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void driver_note(struct planner *p, unsigned line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+int driver_no_memory(struct planner *p);
+/* A number as INFs write them: decimal or 0x..., with a sign; "" is 0. False: none. */
+bool driver_number(const char *text, uint32_t *ret);
+
+/* driver-dirs.c: Windows' name of a directory. NULL: unknown, or no memory. `subdir` may be "". */
+char *driver_directory(struct planner *p, unsigned dirid, const char *subdir);
+/* %12% and the like in a text, by their directories' names. NULL: no memory. */
+const char *driver_expand_dirs(struct planner *p, const char *text);
+
+/* driver-values.c: what all AddReg of the section say; HKR and the rest are left as they are. */
+int driver_add_values(struct planner *p, const struct inf_section *section, struct driver_values *ret);
+/* driver-service.c: AddService lines of the section. */
+int driver_add_services(struct planner *p, const struct inf_section *section, struct driver_install *install);
+/* driver-files.c: CopyFiles lines of the section. */
+int driver_add_files(struct planner *p, const struct inf_section *section);
+#endif

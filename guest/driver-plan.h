@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef FERRYFS_DRIVER_PLAN_H
+#define FERRYFS_DRIVER_PLAN_H
+/* What Windows would make of a driver package: which sections of the INF are meant for this guest, and what
+ * they ask for. Pure functions; nothing of the guest or the package is looked at but what the caller says.
+ * Source: Microsoft's INF reference; the order of ranks as its page on target OS decorations has it.
+ *
+ * Texts of a plan belong to the INF, which must stay, or to the plan. */
+#include "inf.h"
+
+#include <stdint.h>
+
+enum driver_arch { DRIVER_X86, DRIVER_AMD64, DRIVER_ARM, DRIVER_ARM64 };
+enum driver_product { DRIVER_WORKSTATION = 1, DRIVER_CONTROLLER, DRIVER_SERVER };
+
+struct driver_target {
+    enum driver_arch arch;
+    unsigned major, minor, build; /* 10, 0, 17763 */
+    unsigned product;             /* enum driver_product */
+    unsigned suite;               /* bits of the suite mask that are set */
+    const char *root;             /* of the system: "C:\\Windows" */
+    const char *store;            /* name of the package's directory in the FileRepository */
+};
+
+/* Types of registry values. */
+enum {
+    DRIVER_REG_NONE = 0,
+    DRIVER_REG_SZ = 1,
+    DRIVER_REG_EXPAND_SZ = 2,
+    DRIVER_REG_BINARY = 3,
+    DRIVER_REG_DWORD = 4,
+    DRIVER_REG_MULTI_SZ = 7,
+};
+
+/* Bits of an AddReg line's flags. */
+enum {
+    DRIVER_ADD_NOCLOBBER = 2,
+    DRIVER_ADD_DELETE = 4,
+    DRIVER_ADD_APPEND = 8,
+    DRIVER_ADD_KEYONLY = 16,
+    DRIVER_ADD_OVERWRITEONLY = 32,
+};
+
+/* One line of an AddReg section. */
+struct driver_value {
+    unsigned line;
+    const char *root; /* "HKR", "HKLM", ... in capitals */
+    const char *key;  /* below it, "" for itself; backslashes */
+    const char *name; /* "" for the default value */
+    uint32_t type;
+    unsigned flags; /* DRIVER_ADD_* */
+    uint8_t *bytes; /* owned; as the registry has them */
+    size_t n;
+};
+
+struct driver_values {
+    struct driver_value *v; /* owned */
+    size_t n;
+};
+
+struct driver_file {
+    unsigned line;
+    unsigned dirid;     /* 13: stays in the package's directory */
+    const char *dir;    /* Windows' name of the directory, as "C:\\Windows\\System32\\drivers"; owned */
+    const char *name;   /* there */
+    const char *source; /* in the package, with slashes; owned */
+    bool replace_only, no_overwrite;
+};
+
+struct driver_service {
+    unsigned line;
+    const char *name;
+    unsigned flags; /* of AddService; 2: it is the device's function driver */
+    uint32_t type, start, error_control;
+    bool has_boot_flags;
+    uint32_t boot_flags;
+    char *image_path;                  /* owned */
+    const char *display, *display_raw; /* NULL: none; raw: with its %token% */
+    const char *description, *description_raw;
+    const char *group;              /* NULL: none */
+    const char *object_name;        /* NULL: none */
+    char *depends, *depends_groups; /* owned; names with a comma between; NULL: none */
+    struct driver_values values;    /* HKR is the service's key */
+    const char *log_name;           /* below Services\EventLog\System, or another `log_type`; NULL: none */
+    const char *log_type;
+    struct driver_values log_values;
+};
+
+/* An install section, as chosen: DDInstall with its companions. */
+struct driver_install {
+    const char *base;    /* as the models name it */
+    const char *section; /* as it is called with its decoration */
+    unsigned line;
+    unsigned feature_score; /* 0xff unless the INF says so */
+    const char *service;    /* the function driver's; NULL: none */
+    struct driver_values software, hardware;
+};
+
+struct driver_model {
+    unsigned line;
+    const char *description, *description_raw;
+    const char *manufacturer, *manufacturer_raw;
+    size_t install;          /* index */
+    const char *hardware_id; /* "" if there are compatible ids only */
+    const struct inf_field *compatible;
+    unsigned n_compatible;
+};
+
+struct driver_plan {
+    const struct inf *inf;
+    const char *class_name, *class_guid, *provider; /* never NULL; the GUID is a valid one, with braces */
+    const char *catalog;                            /* NULL: the INF names none */
+    unsigned catalog_line;
+    uint64_t date;               /* of DriverVer, as a FILETIME; 0: none */
+    uint64_t version;            /* w << 48 | x << 32 | y << 16 | z */
+    const char *version_text;    /* as written, "" if there is none */
+    bool boot_critical;          /* a boot-start service, or a class of disk controllers */
+    bool extension;              /* adds to another package's device */
+    struct driver_model *models; /* owned arrays */
+    size_t n_models;
+    struct driver_install *installs;
+    size_t n_installs;
+    struct driver_file *files;
+    size_t n_files;
+    struct driver_service *services;
+    size_t n_services;
+    char **notes; /* owned: what was passed over, "line 12: ..." */
+    size_t n_notes;
+    void **owned; /* of the plan's texts */
+    size_t n_owned;
+};
+
+/* -EUCLEAN for an INF that Windows wouldn't take, -ENOEXEC for one that isn't for this guest, -ENOTSUP for
+ * what we don't do, -EFBIG, -ENOMEM. The fault gives the line. */
+int driver_plan(const struct inf *inf, const struct driver_target *target, struct driver_plan **ret,
+                struct fault *fault);
+void driver_plan_free(struct driver_plan *plan);
+DEFINE_CLEANUP(struct driver_plan *, driver_plan_free)
+
+/* "x86", "amd64", "arm", "arm64" */
+const char *driver_arch_name(enum driver_arch arch);
+/* Does the decoration (as "NTamd64.10.0...17763", or "") fit the target? -EUCLEAN: it is none. 0: no. Else
+ * 1, and how well: the higher the better. */
+int driver_decoration(const char *decoration, const struct driver_target *target, uint64_t *ret_rank);
+#endif

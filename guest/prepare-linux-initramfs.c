@@ -24,20 +24,29 @@ enum {
     MAX_IMAGES = 64,
 };
 
-/* What the target's disks (and a keyboard for a passphrase) need. `must`: without it there is no disk. */
+/* What the target's disks (and a keyboard for a passphrase) need. `must`: without it there is no disk;
+ * `disk`: one of these is enough. */
 struct wanted {
     const char *name;
-    bool must;
+    bool must, disk;
 };
-static const struct wanted of_kvm[] = { { "virtio_pci", true },   { "virtio_blk", false },
-                                        { "virtio_scsi", false }, { "sd_mod", false },
-                                        { "ahci", false },        { NULL, false } };
-static const struct wanted of_hyperv[] = { { "hv_vmbus", true },         { "hv_storvsc", true },
-                                           { "sd_mod", false },          { "hid_hyperv", false },
-                                           { "hyperv_keyboard", false }, { NULL, false } };
+static const struct wanted of_kvm[] = {
+    { "virtio_pci", .must = true }, { "virtio_blk", .disk = true }, { "virtio_scsi", .disk = true },
+    { "sd_mod", .must = false },    { "ahci", .must = false },      { NULL, .must = false },
+};
+static const struct wanted of_hyperv[] = {
+    { "hv_vmbus", .must = true },    { "hv_storvsc", .disk = true },       { "sd_mod", .must = false },
+    { "hid_hyperv", .must = false }, { "hyperv_keyboard", .must = false }, { NULL, .must = false },
+};
 static const struct wanted of_azure[] = {
-    { "hv_vmbus", true },         { "hv_storvsc", true },  { "sd_mod", false }, { "hid_hyperv", false },
-    { "hyperv_keyboard", false }, { "pci_hyperv", false }, { "nvme", false },   { NULL, false }
+    { "hv_vmbus", .must = true },
+    { "hv_storvsc", .disk = true },
+    { "sd_mod", .must = false },
+    { "hid_hyperv", .must = false },
+    { "hyperv_keyboard", .must = false },
+    { "pci_hyperv", .must = false },
+    { "nvme", .must = false },
+    { NULL, .must = false },
 };
 
 static const struct wanted *wanted_modules(const struct prepare *p)
@@ -140,19 +149,26 @@ static void add_word(char *text, size_t size, const char *name)
 
 static int want_modules(struct kernel *k, const struct initramfs *i, const struct wanted *w)
 {
+    const char *disk = NULL;
+    bool has_disk = false;
     for (; w->name; w++) {
         size_t n;
         const char *line = find_module(k->dep, w->name, &n);
-        if (line) {
-            add_word(k->names, sizeof k->names, w->name);
-            int r = want_line(k, i, line, n);
-            if (r < 0)
-                return r;
-        } else if (w->must && !find_module(k->builtin, w->name, &n)) {
+        bool there = line || find_module(k->builtin, w->name, &n);
+        if (w->disk && !disk)
+            disk = w->name;
+        has_disk |= w->disk && there;
+        if (w->must && !there)
             snprintf(k->lacks, sizeof k->lacks, "%s", w->name);
-            return 0;
-        }
+        if (!line)
+            continue;
+        add_word(k->names, sizeof k->names, w->name);
+        int r = want_line(k, i, line, n);
+        if (r < 0)
+            return r;
     }
+    if (!has_disk && !k->lacks[0])
+        snprintf(k->lacks, sizeof k->lacks, "%s", disk);
     return 0;
 }
 
@@ -314,6 +330,13 @@ static bool other_suffix(const struct initramfs *i, const struct kernel *k)
     return false;
 }
 
+/* One kernel that won't do is no harm where there is another. */
+static int note_lacking(struct linux_plan *l, const char *version, const char *module)
+{
+    snprintf(l->lacking, sizeof l->lacking, "the kernel %.200s has no %.100s", version, module);
+    return linux_note(l, "%s", l->lacking);
+}
+
 static int plan_image(struct linux_plan *l, const char *path, const struct initramfs *i,
                       const struct initramfs_file *f)
 {
@@ -326,12 +349,12 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
     if (r == -ENOENT)
         r = linux_note(l, "%s isn't changed: the guest has no modules of its kernel %s", path, version);
     else if (r == 0 && (r = want_modules(&k, i, wanted_modules(l->p))) == 0) {
+        l->boots |= !k.lacks[0];
         for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
             if (strstr(k.names, w->name))
                 add_word(l->modules, sizeof l->modules, w->name);
         if (k.lacks[0])
-            r = linux_block(l, "give the VM a SATA disk, or install a newer kernel",
-                            "the kernel %s has no %s", version, k.lacks);
+            r = note_lacking(l, version, k.lacks);
         else if (k.n_add && other_suffix(i, &k))
             r = linux_block(l, "make it anew in the guest, with these modules",
                             "%s has modules named %s, and those of the root are named otherwise", path,
@@ -439,18 +462,37 @@ static int plan_makers(struct linux_plan *l)
     return r;
 }
 
+/* Has fstab a volume of its own for /boot? */
+static bool boot_is_volume(struct linux_plan *l)
+{
+    _cleanup_free_ char *text = NULL;
+    char where[8], copy[512];
+    if (linux_text(l, "etc/fstab", &text) < 0)
+        return false;
+    for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        snprintf(copy, sizeof copy, "%.*s", (int)strcspn(line, "\n"), line);
+        if (copy[0] != '#' && sscanf(copy, "%*s %7s", where) == 1 && !strcmp(where, "/boot"))
+            return true;
+    }
+    return false;
+}
+
 int linux_plan_initramfs(struct linux_plan *l)
 {
     struct images *i = calloc(1, sizeof *i);
     if (!i)
         return -ENOMEM;
     int r = l->p->ops->list(l->p, "boot", note_image, i);
-    if (r == -ENOENT)
-        r = linux_note(l, "there is no /boot");
-    else if (r == 0 && !i->n)
-        r = linux_note(l, "there is no initramfs in /boot");
+    r = r == -ENOENT ? 0 : r;
+    if (r == 0 && !i->n)
+        r = boot_is_volume(l)
+                ? linux_block(l, "give the guest a /boot of ext4, or prepare it where it runs",
+                              "there is no initramfs to be seen in /boot, which is a volume of its own")
+                : linux_note(l, "there is no initramfs in /boot");
     for (size_t k = 0; k < i->n && r == 0; k++)
         r = look_at_image(l, i->paths[k]);
     free(i);
+    if (r == 0 && l->lacking[0] && !l->boots)
+        r = linux_block(l, "give the VM a SATA disk, or install a newer kernel", "%s", l->lacking);
     return r < 0 ? r : plan_makers(l);
 }

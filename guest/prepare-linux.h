@@ -13,6 +13,8 @@ struct linux_plan {
     struct prepare *p;
     bool adds_files;   /* a file that wasn't there is planned: SELinux has no label for it */
     char modules[512]; /* those that the target needs and a kernel has, each behind a space */
+    char lacking[320]; /* a kernel that the target's disks are unknown to; "": none */
+    bool boots;        /* there is one that has what it needs */
     bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
 };
 

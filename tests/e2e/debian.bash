@@ -91,11 +91,21 @@ boot() {
 # says NAME LINE: is it on the console that boot wrote?
 says() { tr -d '\r' <"$tmp/$1.console" | grep -qxF "guest: $2"; }
 
-# boots NAME FORMAT FILE CONTROLLER WORD: it does, and prints the word.
-boots() {
-    boot "$1" "$2" "$3" "$4"
-    is "$1: QEMU ends when the guest turns itself off" $? 0
-    says "$1" "$5" && { pass; return; }
-    { cat "$tmp/$1.qemu" && tail -n 20 "$tmp/$1.console"; } >"$out"
-    fail "$1: the guest does not say '$5'" "$out"
+# boot_meanwhile NAME FORMAT FILE CONTROLLER: in the background, until booted NAME WORD.
+boot_meanwhile() {
+    { boot "$@"; echo $? >"$tmp/$1.status"; } &
+    booting[$1]=$!
 }
+declare -A booting
+
+# booted NAME WORD: it did, and printed the word.
+booted() {
+    wait "${booting[$1]}"
+    is "$1: QEMU ends when the guest turns itself off" "$(cat "$tmp/$1.status")" 0
+    says "$1" "$2" && { pass; return; }
+    { cat "$tmp/$1.qemu" && tail -n 20 "$tmp/$1.console"; } >"$out"
+    fail "$1: the guest does not say '$2'" "$out"
+}
+
+# boots NAME FORMAT FILE CONTROLLER WORD
+boots() { boot_meanwhile "${@:1:4}" && booted "$1" "$5"; }

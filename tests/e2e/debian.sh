@@ -30,12 +30,13 @@ edit plain.ova
 check "disk.vhdx is copied out" cp "$mnt/disks/disk0/disk.vhdx" plain.vhdx
 check "disk.qcow2 is copied out" cp "$mnt/disks/disk0/disk.qcow2" plain.qcow2
 unmount
-boots plain-vhdx vhdx plain.vhdx virtio-blk "$word"
+boot_meanwhile plain-vhdx vhdx plain.vhdx virtio-blk
 [ -z "$all" ] || boots plain-qcow2 qcow2 plain.qcow2 virtio-scsi "$word"
 own=(plain.ova.kept/*.qcow2)
 is "the overlay has one disk" "${#own[@]}" 1
 check "qemu-img check" qemu-img check -q "${own[0]}"
 boots plain-overlay qcow2 "${own[0]}" nvme "$word"
+booted plain-vhdx "$word"
 is "the OVA is as it was" "$(sha plain.ova)" "$before"
 rm -f plain.vhdx plain.qcow2
 

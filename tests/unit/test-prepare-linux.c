@@ -231,9 +231,12 @@ static void images_that_cannot(void **state)
     static const struct {
         const char *dep, *builtin, *said;
     } cases[] = {
-        { "kernel/nvme.ko:\n", "", "BLOCKED: the kernel 6.1 has no virtio_pci" },
-        { "kernel/virtio_pci.ko.xz:\n", "", "BLOCKED: boot/initrd.img-6.1 has modules named .ko" },
-        { "kernel/nvme.ko:\n", "kernel/virtio_pci.ko\n", "" },
+        { "kernel/nvme.ko:\n", "",
+          "the kernel 6.1 has no virtio_pci\nBLOCKED: the kernel 6.1 has no virtio_pci" },
+        { "kernel/nvme.ko:\n", "kernel/virtio_pci.ko\n", "the kernel 6.1 has no virtio_blk\nBLOCKED: " },
+        { "kernel/virtio_pci.ko.xz:\nkernel/virtio_blk.ko.xz:\n", "",
+          "BLOCKED: boot/initrd.img-6.1 has modules named .ko" },
+        { "kernel/nvme.ko:\n", "kernel/virtio_pci.ko\nkernel/virtio_scsi.ko\n", "" },
         { "../virtio_pci.ko:\n", "", NULL }, /* refused as a whole */
     };
     (void)state;
@@ -251,6 +254,17 @@ static void images_that_cannot(void **state)
     }
 }
 
+/* A /boot whose volume isn't shown, or has nothing. */
+static void boot_elsewhere(void **state)
+{
+    struct toy_guest *g = toy_new(PREPARE_HYPERV);
+    (void)state;
+    toy_text(g, "etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 /boot xfs defaults 0 0\n");
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->blocks, 1);
+    toy_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +275,7 @@ int main(void)
         cmocka_unit_test(tools),
         cmocka_unit_test(images),
         cmocka_unit_test(images_that_cannot),
+        cmocka_unit_test(boot_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

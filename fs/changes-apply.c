@@ -6,8 +6,8 @@
  * kill there is either both, the changes and their record, or neither. What a kill leaves of a record that no
  * note names is overwritten or ignored.
  *
- * What was edited before is committed first: should a change fail, and taking back what was done fail too,
- * then nothing is committed until the next mount, and that loses nothing else. */
+ * Should a change fail, and taking back what was done fail too, then nothing is committed until the next
+ * mount, which has what was committed last: as after a kill. */
 #include "changes-impl.h"
 
 #include "../formats/cleanup.h"
@@ -251,12 +251,9 @@ int changes_apply(struct changes *c, const char *record, struct fault *fault)
         return fault_in(fault, -EPERM, "", "%s", c->blocked);
     if (!c->n)
         return 0;
-    int r = commit(c->f, fault); /* what was there before */
-    if (r < 0)
-        return r;
     if (record)
         return apply_recorded(c, record, fault);
-    r = do_all(c, fault);
+    int r = do_all(c, fault);
     if (!r && (r = commit(c->f, fault)) < 0)
         roll_back(c, c->n);
     return r;
@@ -371,8 +368,6 @@ int changes_undo(struct ferry *f, const char *record, struct fault *fault)
     int r = changes_read_record(f, record, &c, fault);
     if (!r)
         r = check_undo(c, fault);
-    if (!r)
-        r = commit(f, fault); /* what was there before */
     if (r < 0)
         return r;
     r = remember_record(f, record, &old);

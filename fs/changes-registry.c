@@ -43,6 +43,10 @@ static int find_hive(struct ferry *f, const char **path, struct reg_hive **ret)
     int r = component(path, name, sizeof name);
     if (r < 0)
         return -EINVAL;
+    if (!strcasecmp(name, "BCD")) { /* not a name of Windows': the store isn't always loaded */
+        *ret = hives_nth(f, HIVE_BCD, 0);
+        return *ret ? 0 : -ENOENT;
+    }
     for (size_t i = 0; i < sizeof tops / sizeof tops[0]; i++) {
         if (strcasecmp(tops[i].name, name))
             continue;

@@ -143,13 +143,15 @@ static int fail(struct changes *c, int r)
     return r;
 }
 
+/* With a NUL behind them, since they may be a link's text. */
 static int set_bytes(struct change_state *s, const void *bytes, size_t n)
 {
-    s->bytes = malloc(n ? n : 1);
+    s->bytes = malloc(n + 1);
     if (!s->bytes)
         return -ENOMEM;
     if (n)
         memcpy(s->bytes, bytes, n);
+    s->bytes[n] = 0;
     s->n = n;
     return 0;
 }
@@ -333,7 +335,8 @@ static int need_key(struct changes *c, const char *key, const char *reason)
     if (!part)
         return -ENOMEM;
     char *at = strchr(part, '\\');
-    at = at ? strchr(at + 1, '\\') : NULL; /* behind "HKLM\SYSTEM" */
+    if (strncasecmp(part, "BCD\\", 4))
+        at = at ? strchr(at + 1, '\\') : NULL; /* behind "HKLM\SYSTEM" */
     if (!at)
         return -ENOENT;
     for (r = 0; !r && at;) {

@@ -5,9 +5,19 @@
 
 extern const struct toplevel info_toplevel, integrity_toplevel, disks_toplevel, volumes_toplevel,
     guest_toplevel;
-extern const struct toplevel hives_toplevel, registry_toplevel, bcd_toplevel, drivers_toplevel;
+extern const struct toplevel hives_toplevel, registry_toplevel, bcd_toplevel, drivers_toplevel,
+    prepare_toplevel;
 
 const struct toplevel *const toplevels[] = {
-    &info_toplevel,  &integrity_toplevel, &disks_toplevel, &volumes_toplevel, &guest_toplevel,
-    &hives_toplevel, &registry_toplevel,  &bcd_toplevel,   &drivers_toplevel, NULL,
+    &info_toplevel,
+    &integrity_toplevel,
+    &disks_toplevel,
+    &volumes_toplevel,
+    &guest_toplevel,
+    &hives_toplevel,
+    &registry_toplevel,
+    &bcd_toplevel,
+    &drivers_toplevel,
+    &prepare_toplevel,
+    NULL,
 };

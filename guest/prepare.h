@@ -6,8 +6,8 @@
  *
  * Paths are the guest's as guest/ shows them: with slashes and without a leading one ("etc/fstab";
  * "C/Windows/System32/drivers/vmbus.sys", without case there). Links are followed, but where it says
- * otherwise, and never lead out of the guest. Keys are written as regedit does, "HKLM\SYSTEM\ControlSet001":
- * without case; CurrentControlSet isn't known. Texts are UTF-8.
+ * otherwise, and never lead out of the guest. Keys are written as regedit does, "HKLM\SYSTEM\ControlSet001",
+ * and "BCD\Objects" of the boot configuration: without case; CurrentControlSet isn't known. Texts are UTF-8.
  *
  * Nothing is changed while a plan is made. What was planned so far is seen by the next look, so that two
  * changes of one file add up; a change that changes nothing is dropped. So a planner states what must be so,

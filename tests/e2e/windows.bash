@@ -37,6 +37,8 @@ make_windows() {
         '[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\S-1-5-18]' \
         '"ProfileImagePath"=str(2):"%systemroot%\\system32\\config\\systemprofile"' >"$tmp/profiles.reg"
     hivexregedit --merge --prefix 'HKEY_LOCAL_MACHINE\SOFTWARE' "$config/SOFTWARE" "$tmp/profiles.reg" || return 1
+    # windows_fill: a function of the test's that adds to it, given the mount point
+    [ -z "${windows_fill-}" ] || "$windows_fill" "$at" || return 1
     umount "$at" || return 1
     dd if="$tmp/windows.ntfs" of="$disk" bs=1M seek=1 conv=notrunc,sparse status=none
     rm "$tmp/windows.ntfs"

@@ -14,22 +14,26 @@
 #include <strings.h>
 #include <time.h>
 
-int drivers_open(struct ferry *f)
+int drivers_open(struct ferry *f, struct fault *fault)
 {
     struct drivers *d = calloc(1, sizeof *d);
     struct staged *root = d ? calloc(1, sizeof *root) : NULL;
+    const char *given = f->options->drivers;
     if (root)
         d->nodes = calloc(1, sizeof *d->nodes);
     if (!root || !d->nodes) {
         free(root);
         free(d);
-        return -ENOMEM;
+        return fault_in(fault, -ENOMEM, "", "out of memory");
     }
     *root = (struct staged){ .id = 1, .dir = true, .mode = S_IFDIR | 0755 };
     root->parent = root;
     d->nodes[d->n_nodes++] = root;
     pthread_mutex_init(&d->lock, NULL);
     f->drivers = d;
+    d->store = given ? realpath(given, NULL) : NULL; /* the daemon leaves its directory */
+    if (given && !d->store)
+        return fault_in(fault, -errno, given, "the store of drivers can't be opened: %s", strerror(errno));
     return 0;
 }
 
@@ -51,6 +55,7 @@ void drivers_close(struct ferry *f)
         if (d->nodes[i])
             staged_discard(d, d->nodes[i]);
     free(d->nodes);
+    free(d->store);
     free(d->hidden);
     free(d->log);
     pthread_mutex_destroy(&d->lock);

@@ -29,6 +29,7 @@ struct staged {
 };
 
 struct drivers {
+    char *store; /* owned: -o drivers=, absolute; NULL: none. Never changes */
     pthread_mutex_t lock;
     struct staged **nodes; /* owned; NULL for those that are gone */
     size_t n_nodes, bytes;
@@ -42,7 +43,7 @@ struct drivers {
 };
 
 /* What ferry_open and ferry_close call. */
-int drivers_open(struct ferry *f);
+int drivers_open(struct ferry *f, struct fault *fault);
 void drivers_close(struct ferry *f);
 
 /* A line at the end of drivers/log, with the time. */
@@ -76,4 +77,12 @@ int drivers_uninstall(struct ferry *f, unsigned oem);
 int drivers_system(struct ferry *f, char *ret, size_t size);
 /* info.json of an installed package; owned by the caller. */
 int drivers_info(struct ferry *f, unsigned oem, char **ret);
+
+/* ---- the store of -o drivers= (drivers-store.c) ---- */
+
+struct changes;
+/* Plans to install what the guest lacks of virtio's disk, network and balloon drivers, as far as the store
+ * has them for this Windows: chosen by the hardware ids of the INFs, the Windows that they are for, and their
+ * versions. Nothing without a store. What can't be taken is a note of the plan; a policy blocks it. */
+int drivers_plan_virtio(struct ferry *f, struct changes *c, const char *root);
 #endif

@@ -48,8 +48,8 @@ int ferry_open(const struct options *o, const char *mountpoint, struct ferry **r
     int r = f->cache && f->digesters ? 0 : fault_in(fault, -ENOMEM, "", "out of memory");
     if (!r)
         r = hives_open(f, fault);
-    if (!r && drivers_open(f))
-        r = fault_in(fault, -ENOMEM, "", "out of memory");
+    if (!r)
+        r = drivers_open(f, fault);
     if (!r && hives_alone(f)) {
         r = vm_none(o->sources[0], "hive", &f->vm, fault);
     } else if (!r) {

@@ -14,7 +14,6 @@ enum kind {
     KIND_OCTAL,  /* long, octal */
     KIND_STRING, /* char *, owned */
     KIND_DIRS,   /* the trust list, colon-separated */
-    KIND_LATER,  /* of the contract, but not in this version: refused with a clear line */
 };
 
 struct row {
@@ -44,12 +43,13 @@ static const struct row rows[] = {
       "let a hibernated Windows volume be written, in the overlay only" },
     { "accept_dirty_hive", KIND_FLAG, AT(accept_dirty_hive), 0, 0, NULL,
       "let a registry hive be written whose changes can't be replayed" },
+    { "drivers", KIND_STRING, AT(drivers), 0, 0, "DIR|ISO",
+      "a store of driver packages (virtio-win) that prepare/ may take from" },
     { "allow_other", KIND_FLAG, AT(allow_other), 0, 0, NULL,
       "let other users in, with the guest's permissions" },
     { "uid", KIND_ID, AT(uid), 0, 0, "N", "owner of all files (yours, for what has no owner)" },
     { "gid", KIND_ID, AT(gid), 0, 0, "N", "group of all files (yours, for what has none)" },
     { "umask", KIND_OCTAL, AT(umask), 0, 0, "OOO", "permission bits to take away, octal (yours)" },
-    { "drivers", KIND_LATER, 0, 0, 0, NULL, NULL },
 };
 
 /* mount(8) and /etc/fstab pass their own words: accepted, and they change nothing (nosuid and nodev always
@@ -118,10 +118,6 @@ static int add_trust(struct options *o, const char *list)
 static int set_value(struct options *o, const struct row *row, const char *value)
 {
     void *field = (char *)o + row->offset;
-    if (row->kind == KIND_LATER) {
-        fprintf(stderr, "ferryfs: -o %s: this version doesn't have it yet\n", row->name);
-        return EXIT_USAGE;
-    }
     if (row->kind == KIND_FLAG) {
         if (value)
             return usage("no value is wanted by -o", row->name);
@@ -294,6 +290,7 @@ void options_done(struct options *o)
 {
     free(o->format);
     free(o->overlay);
+    free(o->drivers);
     for (size_t i = 0; i < o->n_trust; i++)
         free(o->trust[i]);
     free(o->trust);
@@ -318,8 +315,6 @@ void options_help(void)
            "    --version, -V          the version\n\n"
            "Options after -o:\n");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].kind == KIND_LATER)
-            continue;
         char left[40];
         snprintf(left, sizeof left, "%s%s%s", rows[i].name, rows[i].value ? "=" : "",
                  rows[i].value ? rows[i].value : "");

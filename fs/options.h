@@ -24,6 +24,7 @@ struct options {
     unsigned os;
     bool cached, allow_other;
     char *overlay; /* owned, or NULL */
+    char *drivers; /* owned, or NULL */
     bool scratch, rebind, discard_hibernation, accept_dirty_hive;
     long uid, gid, umask; /* -1: not given */
 };

@@ -3,6 +3,7 @@
  * "undo" into it does that, all or nothing, in one commit of the overlay. changes.json lists what was applied
  * and not undone. Why the last apply or undo failed is the text of .error, which isn't listed. */
 #include "changes.h"
+#include "drivers.h"
 
 #include "hives.h"
 
@@ -98,6 +99,8 @@ static int plan_guest(struct ferry *f, struct changes *c)
     r = block_hive(f, c, "SYSTEM");
     if (!r)
         r = block_hive(f, c, "SOFTWARE");
+    if (!r && !changes_blocked(c) && !prepare_is_hyperv(changes_prepare(c)))
+        r = drivers_plan_virtio(f, c, root);
     return r < 0 || changes_blocked(c) ? r : plan_windows(changes_prepare(c), root);
 }
 

@@ -314,7 +314,8 @@ static int add_models(struct planner *p, const struct inf_line *maker, const str
 }
 
 /* The best of the decorations of a manufacturer's line; NULL: none fits. `ret_bad`: one that is none. */
-static const char *best_decoration(struct planner *p, const struct inf_line *l, const char **ret_bad)
+static const char *best_decoration(struct planner *p, const struct inf_line *l, const char **ret_bad,
+                                   uint64_t *ret_rank)
 {
     const char *best = NULL;
     uint64_t best_rank = 0;
@@ -329,6 +330,7 @@ static const char *best_decoration(struct planner *p, const struct inf_line *l, 
             best_rank = rank;
         }
     }
+    *ret_rank = best_rank;
     return best;
 }
 
@@ -336,7 +338,8 @@ static int add_manufacturer(struct planner *p, const struct inf_line *l)
 {
     char name[600];
     const char *base = l->n ? inf_text(l, 0) : l->key.text, *bad = NULL;
-    const char *best = best_decoration(p, l, &bad);
+    uint64_t rank;
+    const char *best = best_decoration(p, l, &bad, &rank);
     if (bad && strchr(bad, '$'))
         return fault_in(p->fault, -EUCLEAN, inf_name(p->inf),
                         "line %u: a template of an INF, which a build fills in: %.40s", l->line, bad);
@@ -346,6 +349,8 @@ static int add_manufacturer(struct planner *p, const struct inf_line *l)
         return 0;
     snprintf(name, sizeof name, "%s%s%s", base ? base : "", *best ? "." : "", best);
     const struct inf_section *s = inf_section(p->inf, name);
+    if (s && s->lines && rank > p->plan->rank)
+        p->plan->rank = rank;
     return s ? add_models(p, l, s) : 0;
 }
 

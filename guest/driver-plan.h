@@ -115,6 +115,7 @@ struct driver_plan {
     uint64_t version;            /* w << 48 | x << 32 | y << 16 | z */
     const char *version_text;    /* as written, "" if there is none */
     bool boot_critical;          /* a boot-start service, or a class of disk controllers */
+    uint64_t rank;               /* of the best decoration: how close it is to this guest's Windows */
     bool extension;              /* adds to another package's device */
     struct driver_model *models; /* owned arrays */
     size_t n_models;

@@ -38,7 +38,7 @@ usage_error "$sample" "$mnt" -o
 for word in no_such_option cache cache=0 cache=x cache=64MiB threads=0 threads=1000 uid=-1 umask=8 cached=1 trust format=; do
     usage_error -o "$word" "$sample" "$mnt"
 done
-for word in overlay overlay=/tmp,scratch scratch=1 rebind drivers=/tmp discard_hibernation; do
+for word in overlay overlay=/tmp,scratch scratch=1 rebind drivers discard_hibernation; do
     usage_error -o "$word" "$sample" "$mnt"
 done
 usage_error -o format=nosuch "$sample" "$mnt"

@@ -53,7 +53,7 @@ static void wrong_usage_is_refused(void **state)
         "ferryfs -o rebind a m",
         "ferryfs -o scratch,rebind a m",
         "ferryfs -o discard_hibernation a m",
-        "ferryfs -o drivers=/x a m",
+        "ferryfs -o drivers a m",
         "ferryfs a m -o",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What an INF asks for on a guest: decorations as Microsoft's page ranks them, odd INFs by hand, and each
+ * package of the corpus on the Windows whose directory it is in. */
+#include "guest/driver-plan.h"
+#include "unit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct driver_target target(enum driver_arch arch, unsigned major, unsigned minor, unsigned build,
+                                   unsigned product)
+{
+    return (struct driver_target){ arch, major, minor, build, product, 0, "C:\\Windows", "x.inf_0" };
+}
+
+/* Which of the decorations is taken; "none". */
+static const char *taken(const struct driver_target *t, const char *const *of)
+{
+    const char *best = "none";
+    uint64_t best_rank = 0, rank;
+    for (; *of; of++) {
+        int r = driver_decoration(*of, t, &rank);
+        assert_true(r >= 0);
+        if (r && (!strcmp(best, "none") || rank > best_rank)) {
+            best = *of;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+#define TAKEN(t, ...) taken(&(t), (const char *const[]){ __VA_ARGS__, NULL })
+
+static void decorations(void **state)
+{
+    (void)state;
+    struct driver_target w7 = target(DRIVER_AMD64, 6, 1, 7601, DRIVER_WORKSTATION);
+    struct driver_target w10 = target(DRIVER_AMD64, 10, 0, 17763, DRIVER_SERVER);
+    struct driver_target x86 = target(DRIVER_X86, 10, 0, 14393, DRIVER_WORKSTATION);
+    struct driver_target early = target(DRIVER_AMD64, 10, 0, 10240, DRIVER_WORKSTATION);
+    assert_string_equal(TAKEN(w7, "", "NT", "NTx86", "NTarm64"), "none"); /* not x86: decorated, or nothing */
+    assert_string_equal(TAKEN(x86, ""), "");
+    assert_string_equal(TAKEN(x86, "", "NT", "NTx86"), "NTx86");
+    assert_string_equal(TAKEN(w7, "NTamd64", "NTamd64.6.0", "NTamd64.6.1", "NTamd64.6.2"), "NTamd64.6.1");
+    assert_string_equal(TAKEN(w10, "NTamd64.6.1", "NTamd64.6.3", "NTamd64"), "NTamd64.6.3");
+    assert_string_equal(TAKEN(w10, "NTamd64.10.0", "NTamd64.10.0...16299", "NTamd64.10.0...22000"),
+                        "NTamd64.10.0...16299");
+    assert_string_equal(TAKEN(early, "NTamd64.10.0", "NTamd64.10.0...10000"),
+                        "NTamd64.10.0"); /* no builds yet */
+    assert_string_equal(TAKEN(w10, "NTamd64.6.3...99999"),
+                        "NTamd64.6.3...99999"); /* of an older version: any */
+    assert_string_equal(TAKEN(w10, "NTamd64.10.0.1", "NTamd64.10.0"), "NTamd64.10.0"); /* for workstations */
+    assert_string_equal(TAKEN(w10, "NTamd64.10.0", "NTamd64.10.0.3"), "NTamd64.10.0.3");
+    assert_string_equal(TAKEN(w10, "NTamd64.10.0.0x3", "NTamd64..."), "NTamd64.10.0.0x3");
+    assert_string_equal(TAKEN(w10, "NTamd64.10.0.3.0x80"), "none"); /* no datacenter */
+    assert_string_equal(TAKEN(w10, "ntAMD64.10", "NTia64.10.0"), "ntAMD64.10");
+    uint64_t rank;
+    static const char *const bad[] = { "amd64", "NT$ARCH$", "NTamd64.x", "NTamd64.1.2.3.4.5.6", "NTmips" };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(driver_decoration(bad[i], &w10, &rank), -EUCLEAN);
+}
+
+#define HEAD                                                                                                 \
+    "[Version]\nSignature=$Windows NT$\nClass=System\nClassGuid={4D36E97D-E325-11CE-BFC1-08002BE10318}\n"    \
+    "Provider=me\nCatalogFile=a.cat\nCatalogFile.ntamd64=b.cat\nDriverVer=6/21/2006,10.0.18362.387\n"
+#define MODELS "[Manufacturer]\nm=M,NTamd64\n[M.NTamd64]\nd=X,PCI\\A,PCI\\B\n"
+
+static int plan_of(const char *text, struct inf **inf, struct driver_plan **plan, struct fault *fault)
+{
+    struct driver_target t = target(DRIVER_AMD64, 10, 0, 17763, DRIVER_SERVER);
+    *plan = NULL;
+    *fault = (struct fault){ 0 };
+    assert_int_equal(inf_parse(text, strlen(text), "t.inf", INF_ENGLISH, inf, fault), 0);
+    return driver_plan(*inf, &t, plan, fault);
+}
+
+static void refused(const char *text, int err, const char *what)
+{
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    assert_int_equal(plan_of(text, &inf, &plan, &fault), err);
+    assert_string_equal(fault.what, what);
+    inf_free(inf);
+}
+
+static void odd(void **state)
+{
+    (void)state;
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    assert_int_equal(
+        plan_of(HEAD MODELS
+                "[X]\nAddReg=a,b\nCopyFiles=@one.sys,list\n[a]\n"
+                "HKR,,n,0x10001,-1\nHKR,,d,0x10001,1,2,0x3,ff\nHKR,,m,0x10000,x,,%11%\\y\n"
+                "HKR,K,,0x10\nHKR,\"0x00000010\"\nHKLM,A,b,1,de,ad\nHKR,,e,0x20000\n[b]\n"
+                "HKR,,q,0xb0001,1,0,0,0,0,0,0,0\n"
+                "[list]\nto.sys,from.sys,,0x10\n[DestinationDirs]\nDefaultDestDir=12\nlist=10,sub\n"
+                "[SourceDisksNames]\n7=,,,\\p\n[SourceDisksFiles]\nfrom.sys=7,q\n"
+                "[SourceDisksFiles.amd64]\none.sys=7\n"
+                "[X.Services]\nAddService=,2\n",
+                &inf, &plan, &fault),
+        0);
+    assert_string_equal(plan->catalog, "b.cat");
+    assert_true(plan->date == 0x01C694C5A38C8000u); /* seen in hives for that day */
+    assert_true(plan->version == 0x000A000047BA0183u);
+    assert_false(plan->boot_critical);
+    assert_int_equal(plan->n_models, 1);
+    assert_string_equal(plan->models[0].hardware_id, "PCI\\A");
+    assert_int_equal(plan->models[0].n_compatible, 1);
+    const struct driver_values *v = &plan->installs[0].software;
+    assert_int_equal(v->n, 8);
+    assert_memory_equal(v->v[0].bytes, "\xff\xff\xff\xff", 4);
+    assert_memory_equal(v->v[1].bytes, "\x01\x02\x03\xff", 4);
+    static const uint16_t m[] = { 'x', 0,   'C', ':', '\\', 'W', 'i', 'n', 'd',  'o', 'w', 's', '\\',
+                                  'S', 'y', 's', 't', 'e',  'm', '3', '2', '\\', 'y', 0,   0 };
+    assert_int_equal(v->v[2].n, sizeof m);
+    assert_memory_equal(v->v[2].bytes, m, sizeof m);
+    assert_int_equal(v->v[3].flags, DRIVER_ADD_KEYONLY);
+    assert_string_equal(v->v[4].key, "0x00000010"); /* by strict counting */
+    assert_string_equal(v->v[5].root, "HKLM");
+    assert_int_equal(v->v[5].type, DRIVER_REG_BINARY);
+    assert_int_equal(v->v[6].type, DRIVER_REG_EXPAND_SZ);
+    assert_int_equal(v->v[6].n, 2);
+    assert_int_equal(v->v[7].type, 11);
+    assert_int_equal(v->v[7].n, 8);
+    assert_int_equal(plan->n_files, 2);
+    assert_string_equal(plan->files[0].source, "p/one.sys");
+    assert_string_equal(plan->files[0].dir, "C:\\Windows\\System32\\drivers");
+    assert_string_equal(plan->files[1].source, "p/q/from.sys");
+    assert_string_equal(plan->files[1].dir, "C:\\Windows\\sub");
+    assert_true(plan->files[1].no_overwrite);
+    assert_int_equal(plan->n_services, 0);
+    driver_plan_free(plan);
+    inf_free(inf);
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    refused("[Version]\nSignature=$Chicago$\n", -EUCLEAN, "line 1: [Version] has no valid ClassGuid");
+    refused(HEAD, -EUCLEAN, "no [Manufacturer]: not an INF of a device's driver");
+    refused(HEAD "[Manufacturer]\nm=M,NTx86\n[M.NTx86]\nd=X,A\n[X]\n", -ENOEXEC,
+            "line 9: no models for this guest: Windows 10.0.17763 amd64, product type 3");
+    refused(HEAD "[Manufacturer]\nm=M,NT$ARCH$\n", -EUCLEAN,
+            "line 10: a template of an INF, which a build fills in: NT$ARCH$");
+    refused(HEAD "[Manufacturer]\nm=M,NTamd64,NTamd64.10.0\n[M.NTamd64]\nd=X,A\n[X]\n[M.NTamd64.10.0]\n",
+            -ENOEXEC,
+            "line 9: no models for this guest: Windows 10.0.17763 amd64, product type 3"); /* left out on
+                                                                                              purpose */
+    refused(HEAD MODELS, -EUCLEAN, "line 12: there is no install section [X]");
+    refused(HEAD MODELS "[X]\nCopyFiles=l\n", -EUCLEAN, "line 14: there is no section of files l");
+    refused(HEAD MODELS "[X]\nCopyFiles=l\n[l]\na\n", -EUCLEAN,
+            "line 16: [DestinationDirs] has no place for l");
+    refused(HEAD MODELS "[X]\nCopyFiles=l\n[l]\na\n[DestinationDirs]\nl=77777\n", -EUCLEAN,
+            "line 18: a directory that isn't known: 77777");
+    refused(HEAD MODELS "[X]\nCopyFiles=l\n[l]\na\n[DestinationDirs]\nl=10,..\\..\\x\n", -EUCLEAN,
+            "line 18: a directory that isn't known: 10");
+    refused(HEAD MODELS "[X]\nCopyFiles=l\n[l]\n..\\a\n[DestinationDirs]\nl=10\n", -EUCLEAN,
+            "line 16: no name for a file: ..\\a");
+    refused(HEAD MODELS "[X]\nCopyFiles=l\n[l]\na,..\\..\\etc\\passwd\n[DestinationDirs]\nl=10\n", -EUCLEAN,
+            "line 16: no place in the package: ..\\..\\etc\\passwd");
+    refused(HEAD MODELS "[X]\nAddReg=r\n[r]\nHKXX,a\n", -EUCLEAN,
+            "line 16: neither HKR nor another root of the registry");
+    refused(HEAD MODELS "[X]\nAddReg=r\n[r]\nHKR,,a,1,123\n", -EUCLEAN,
+            "line 16: what should be a byte in hexadecimal is none");
+    refused(HEAD MODELS "[X]\n[X.Services]\nAddService=s,2,S\n", -EUCLEAN,
+            "line 15: there is no service section [S]");
+    refused(HEAD MODELS "[X]\n[X.Services]\nAddService=s,2,S\n[S]\nServiceType=1\n", -EUCLEAN,
+            "line 16: the service section [S] has no StartType");
+    refused(HEAD MODELS "[X]\n[X.Services]\nAddService=a\\b,2,S\n", -EUCLEAN,
+            "line 15: no name for a service");
+    refused("[Version]\nSignature=$Chicago$\nClassGuid={4D36E97D-E325-11CE-BFC1-08002BE10318}\nDriverVer=2/"
+            "30/2020\n",
+            -EUCLEAN, "line 4: the date of DriverVer is none: 2/30/2020");
+}
+
+/* ---- the corpus ---- */
+
+static const struct {
+    const char *dir;
+    enum driver_arch arch;
+    unsigned major, minor, build, n; /* how many INFs are there */
+} places[] = {
+    { "Win7/amd64", DRIVER_AMD64, 6, 1, 7601, 8 }, { "Win7/x86", DRIVER_X86, 6, 1, 7601, 6 },
+    { "Win8/x86", DRIVER_X86, 6, 2, 9200, 12 },    { "Win8.1/x86", DRIVER_X86, 6, 3, 9600, 12 },
+    { "Wlh/amd64", DRIVER_AMD64, 6, 0, 6002, 7 },  { "Wlh/x86", DRIVER_X86, 6, 0, 6002, 7 },
+    { "Wnet/amd64", DRIVER_AMD64, 5, 2, 3790, 4 }, { "Wnet/x86", DRIVER_X86, 5, 2, 3790, 4 },
+};
+
+static void plans(const char *path, const struct driver_target *t, bool fits)
+{
+    static char bytes[1 << 20];
+    struct inf *inf = NULL;
+    struct driver_plan *plan = NULL;
+    struct fault fault = { 0 };
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    assert_int_equal(inf_parse(bytes, n, path, INF_ENGLISH, &inf, &fault), 0);
+    int r = driver_plan(inf, t, &plan, &fault);
+    if (r != (fits ? 0 : -ENOEXEC))
+        print_error("%s: %d %s\n", path, r, fault.what);
+    assert_int_equal(r, fits ? 0 : -ENOEXEC);
+    if (fits) {
+        assert_true(plan->n_models > 0 && plan->n_installs > 0 && plan->catalog && plan->date);
+        for (size_t i = 0; i < plan->n_installs; i++) /* each of virtio-win's devices has a driver */
+            assert_non_null(plan->installs[i].service);
+    }
+    driver_plan_free(plan);
+    inf_free(inf);
+}
+
+static void corpus(void **state)
+{
+    (void)state;
+    const char *root = getenv("FERRYFS_CORPUS");
+    unsigned all = 0;
+    if (!root || !*root) {
+        print_message("no FERRYFS_CORPUS\n");
+        skip();
+    }
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char dir[3000], path[4096];
+        unsigned found = 0;
+        snprintf(dir, sizeof dir, "%s/driverpkg/virtio/%s", root, places[i].dir);
+        struct driver_target own =
+            target(places[i].arch, places[i].major, places[i].minor, places[i].build, DRIVER_WORKSTATION);
+        struct driver_target other = own;
+        other.arch = own.arch == DRIVER_X86 ? DRIVER_AMD64 : DRIVER_X86;
+        DIR *d = opendir(dir);
+        assert_non_null(d);
+        for (struct dirent *e; (e = readdir(d));) {
+            const char *dot = strrchr(e->d_name, '.');
+            if (!dot || strcmp(dot, ".inf") ||
+                !strcmp(e->d_name, "vioprot.inf")) /* a protocol has no service to be its function */
+                continue;
+            snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+            plans(path, &own, true);
+            found++;
+            if (other.arch == DRIVER_AMD64) /* what is for 64 bits may also have a section for 32 */
+                plans(path, &other, false);
+        }
+        closedir(d);
+        assert_int_equal(found, places[i].n);
+        all += found;
+    }
+    assert_true(all >= 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decorations),
+        cmocka_unit_test(odd),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(corpus),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -152,11 +152,13 @@ int initramfs_segment(const struct initramfs *i, const struct initramfs_file *f,
                       uint8_t **ret, size_t *ret_n)
 {
     uint64_t end;
-    initramfs_put_tail(o, i->end);
+    bool lz4 = !strcmp(i->packing, "lz4");
+    if (!lz4) /* there, the stream is read on: a tail in it would look like that of a plain archive */
+        initramfs_put_tail(o, i->end);
     int r = cpio_end(o);
     if (r < 0)
         return r;
-    if (strcmp(i->packing, "lz4") != 0)
+    if (!lz4)
         return plain_segment(i, o, ret, ret_n);
     r = initramfs_lz4_end(f, i->stream_at, i->end, &end);
     return r < 0 ? r : end == i->end ? lz4_store(o, ret, ret_n) : -ENOTSUP;

@@ -142,8 +142,8 @@ struct packed {
     uint8_t chunk[CHUNK];
     int error;       /* of reading */
     uint64_t pulled; /* bytes */
-    /* One that was looked at and given back. */
-    uint8_t ahead[4];
+    /* Was looked at and given back. */
+    uint8_t ahead[1];
     size_t n_ahead;
 };
 
@@ -188,16 +188,18 @@ static int packed_pull(struct cpio_source *s, void *buf, size_t len, size_t *ret
     return packed_more(p, buf, len, ret);
 }
 
-/* Past the zeros behind an archive. True when another one begins there. What can't be unpacked behind an
- * archive that ended isn't part of the stream. */
-static bool packed_next(struct packed *p)
+/* Past the zeros behind an archive: 1 when another one begins there, 0 at the stream's end. What can't be
+ * unpacked behind an archive that ended isn't part of the stream; what can is taken by the kernel for junk,
+ * and it stops. */
+static int packed_next(struct packed *p)
 {
     do {
         p->n_ahead = 0;
-        if (packed_more(p, p->ahead, sizeof p->ahead, &p->n_ahead) < 0 || p->n_ahead < sizeof p->ahead)
-            return false;
-    } while (!memcmp(p->ahead, "\0\0\0\0", sizeof p->ahead));
-    return p->ahead[0] == '0';
+        int r = packed_more(p, p->ahead, 1, &p->n_ahead);
+        if (r == -EFBIG || !p->n_ahead)
+            return r == -EFBIG ? r : 0;
+    } while (!p->ahead[0]);
+    return p->ahead[0] == '0' ? 1 : -EUCLEAN;
 }
 
 static bool packed_open(struct packed *p)
@@ -214,6 +216,7 @@ static int read_packed(struct reading *r, const char *packing)
 {
     struct packed *p = calloc(1, sizeof *p);
     uint64_t length;
+    int more = 0;
     if (!p)
         return -ENOMEM;
     p->source.pull = packed_pull;
@@ -226,7 +229,8 @@ static int read_packed(struct reading *r, const char *packing)
     } else if (err == 0) {
         do
             err = cpio_walk(&p->source, MAX_LOAD, note_entry, r, &length);
-        while (err == 0 && packed_next(p));
+        while (err == 0 && (more = packed_next(p)) > 0);
+        err = err < 0 ? err : more;
         if (err == 0 && p->error)
             err = p->error;
     }

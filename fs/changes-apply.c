@@ -42,6 +42,7 @@ static int say(struct fault *fault, int r, const struct change *c, const char *w
 /* Takes back what is done, in reverse. `from`: and what failed there may be half done, if it is a file's. */
 static void roll_back(struct changes *c, size_t from)
 {
+    c->f->edits++; /* the hives were written to, and are to be committed, though nothing is different */
     for (size_t i = from + 1; i--;) {
         struct change *one = i < c->n ? &c->list[i] : NULL;
         if (!one || (!one->done && change_is_registry(one->kind)))

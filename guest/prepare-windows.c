@@ -519,6 +519,8 @@ int plan_windows(struct prepare *p, const char *root)
     if (!r && p->target == PREPARE_AZURE_LOCAL)
         r = azure(&w);
     if (!r)
+        r = windows_network(&w);
+    if (!r)
         r = time_note(&w);
     return r < 0 ? r : pending_note(&w);
 }

@@ -44,4 +44,6 @@ bool windows_driver_file(const struct windows *w, const char *key, const char *s
  * control set `set`; and what isn't in a control set. */
 int windows_tools_off(const struct windows *w, size_t set);
 int windows_tools_off_all(const struct windows *w);
+/* prepare-windows-net.c: static addresses go to the new adapters. */
+int windows_network(const struct windows *w);
 #endif

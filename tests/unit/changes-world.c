@@ -15,7 +15,7 @@ struct thing {
     char kind;
     char path[200];
     uint32_t type;
-    uint8_t bytes[256];
+    uint8_t bytes[4096];
     size_t n;
 };
 static struct thing things[THINGS];

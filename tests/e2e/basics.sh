@@ -69,7 +69,7 @@ mnt=$good
 mount_ok "$sample"
 is "the mount's type" "$(findmnt -n -o FSTYPE "$mnt")" fuse.ferryfs
 like "nosuid and nodev hold" "$(findmnt -n -o OPTIONS "$mnt")" 'nosuid.*nodev'
-is "the root" "$(ls "$mnt")" "$(printf 'disks\nguest\ninfo.json\nintegrity.json\nvolumes')"
+is "the root" "$(ls "$mnt")" "$(printf 'disks\nguest\ninfo.json\nintegrity.json\nprepare\nvolumes')"
 is "disks/" "$(ls "$mnt/disks")" disk0
 is "disks/disk0/" "$(echo $(ls "$mnt/disks/disk0"))" \
     "disk-fixed.vhd disk-fixed.vhdx disk.qcow2 disk.raw disk.vhd disk.vhdx disk.vmdk info.json map.json"

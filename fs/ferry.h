@@ -78,7 +78,7 @@ struct ferry {
     struct gate *gate;
     _Atomic uint64_t edits;     /* counts what changed anything */
     _Atomic uint64_t committed; /* of these, what the overlay's last commit has; changes with the gate shut */
-    _Atomic bool broken;        /* what failed half-way couldn't be taken back: nothing is committed any more */
+    _Atomic bool broken; /* what failed half-way couldn't be taken back: nothing is committed any more */
     pthread_t committer;
     bool committer_runs, committer_stop; /* the latter is protected by committer_lock */
     pthread_mutex_t committer_lock;

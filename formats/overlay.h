@@ -79,8 +79,8 @@ struct timespec overlay_time(const struct overlay *o);
  * prepare/): kept in commit.json under `key`. NULL or "" removes one. Copied. -EFBIG over 1 MiB in all. */
 int overlay_note_set(struct overlay *o, const char *key, const char *text);
 const char *overlay_note(const struct overlay *o, const char *key); /* NULL: none; valid until the next set */
-/* A file beside the overlay's disks, for what is too large for a note: durable when this returns, but bound to
- * no commit; so it is written under a fresh name before the commit of a note that names it, and the one
+/* A file beside the overlay's disks, for what is too large for a note: durable when this returns, but bound
+ * to no commit; so it is written under a fresh name before the commit of a note that names it, and the one
  * before is removed after. Names: [a-z0-9.-]. -EINVAL: another name; -EFBIG over `max`; -ENOENT. Bytes that
  * are read are the caller's. A scratch overlay keeps them in memory. */
 enum { OVERLAY_FILE_NAME = 200 };

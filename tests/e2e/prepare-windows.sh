@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/windows.bash
 . "$(dirname "$0")/windows.bash"
-need sgdisk mkntfs ntfs-3g hivexregedit hivexsh jq
+need sgdisk sfdisk mkntfs ntfs-3g hivexregedit hivexsh jq
 have_corpus || skip "there is no corpus"
 
 # The hive is that of a Windows 7 under VMware: vmbus and storflt start at boot already, storvsc (Start 3) doesn't.
@@ -15,7 +15,8 @@ have_corpus || skip "there is no corpus"
 # shellcheck disable=SC2329 # make_windows calls it
 fill() {
     local drivers=$1/Windows/System32/drivers system=$1/Windows/System32/config/SYSTEM d
-    mkdir -p "$drivers"
+    mkdir -p "$drivers" "$1/Boot"
+    cp "$(corpus bcd/regipy_BCD.xz)" "$1/Boot/BCD" || return 1
     for d in vmbus storvsc vmstorfl intelide atapi msahci; do
         echo "$d" >"$drivers/$d.sys"
     done
@@ -200,6 +201,27 @@ exec 9<"$mnt/disks/disk0/disk.raw"
 dd bs=4096 count=1 <&9 >/dev/null 2>&1
 check_not "an open view keeps it out" sh -c "echo apply >'$prepare/hyperv'"
 exec 9<&-
+unmount
+
+# ---- the boot configuration: a store on an active partition, as bcd/ sees it before and after ----
+truncate -s 96M "$tmp/mbr.img"
+sfdisk -q "$tmp/mbr.img" <<<'label: dos
+start=2048, type=7, bootable'
+dd if="$tmp/disk.img" of="$tmp/mbr.img" bs=1M skip=1 seek=1 count=94 conv=notrunc,sparse status=none
+mount_ok "$tmp/mbr.img" -- -o scratch
+elements() { find "$mnt/bcd/" -type f -printf '%P ' -exec cat {} \; | sort; }
+elements >"$tmp/bcd.before"
+check "apply for Azure Local" sh -c "echo apply >'$prepare/azure-local'"
+is "a second read" "$(cat "$prepare/azure-local")" "nothing to do"
+for e in bootmgr/bootems:Yes bootmgr/displaybootmenu:Yes bootmgr/timeout:5 default/ems:Yes emssettings/emsport:1 emssettings/emsbaudrate:115200; do
+    is "the serial console: ${e%:*}" "$(cat "$mnt/bcd/${e%:*}")" "${e#*:}"
+done
+sync "$mnt/info.json"
+cp "$mnt/guest/C/Boot/BCD" "$tmp/BCD"
+check "the store has no broken rule" "$FERRYFS" --check-hive "$tmp/BCD"
+check "undo" sh -c "echo undo >'$prepare/azure-local'"
+elements >"$tmp/bcd.undone"
+check "gives back the same store" cmp "$tmp/bcd.before" "$tmp/bcd.undone"
 unmount
 
 # ---- killed ----

@@ -384,6 +384,53 @@ static void notes_are_committed_with_the_rest(void **state)
     kit_dir_done(&dir);
 }
 
+static void check_files(struct overlay *o)
+{
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    static const char *const bad[] = { "", ".hidden", "a/b", "../a", "A", "a b" };
+    assert_int_equal(overlay_file_read(o, "one", 100, &bytes, &n), -ENOENT);
+    assert_int_equal(overlay_file_write(o, "one", "a\0b", 3), 0);
+    assert_int_equal(overlay_file_write(o, "two", "", 0), 0);
+    assert_int_equal(overlay_file_write(o, "one", "other", 5), 0);
+    assert_int_equal(overlay_file_read(o, "one", 4, &bytes, &n), -EFBIG);
+    assert_int_equal(overlay_file_read(o, "one", 5, &bytes, &n), 0);
+    assert_int_equal(n, 5);
+    assert_memory_equal(bytes, "other", 5);
+    free(bytes);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(overlay_file_write(o, bad[i], "x", 1), -EINVAL);
+        assert_int_equal(overlay_file_read(o, bad[i], 100, &bytes, &n), -EINVAL);
+    }
+    overlay_file_remove(o, "two");
+    assert_int_equal(overlay_file_read(o, "two", 100, &bytes, &n), -ENOENT);
+}
+
+static void files_beside_the_disks(void **state)
+{
+    (void)state;
+    struct kit_dir dir;
+    struct kit_source s;
+    uint8_t *bytes = NULL;
+    size_t n;
+    kit_dir_init(&dir);
+    kit_source_init(&s, 32 * MIB, 1024, 12);
+    struct overlay *o = kit_open_ok(&dir, &s, 1);
+    check_files(o);
+    overlay_close(o);
+    o = kit_open_ok(&dir, &s, 1); /* it is there again, and in nobody's way */
+    assert_int_equal(overlay_file_read(o, "one", 5, &bytes, &n), 0);
+    free(bytes);
+    overlay_file_remove(o, "one");
+    overlay_close(o);
+    struct overlay_source source = { .image = &s.image, .name = "a" };
+    assert_int_equal(overlay_open(&(struct overlay_options){ 0 }, &source, 1, &o, NULL), 0);
+    check_files(o); /* scratch */
+    overlay_close(o);
+    kit_source_done(&s);
+    kit_dir_done(&dir);
+}
+
 /* The guest was run from the overlay meanwhile: its writes are there, and are a generation of their own. */
 static void what_qemu_writes_is_taken_over(void **state)
 {
@@ -493,6 +540,7 @@ int main(void)
         cmocka_unit_test(one_at_a_time),
         cmocka_unit_test(scratch_leaves_nothing),
         cmocka_unit_test(notes_are_committed_with_the_rest),
+        cmocka_unit_test(files_beside_the_disks),
         cmocka_unit_test(what_qemu_writes_is_taken_over),
         cmocka_unit_test(damage_is_refused),
     };

@@ -103,6 +103,24 @@ struct staged *staged_child(const struct staged *dir, const char *name)
     return NULL;
 }
 
+static unsigned depth_of(const struct staged *s)
+{
+    unsigned n = 0;
+    for (; s->id != 1 && s->parent; s = s->parent)
+        n++;
+    return n;
+}
+
+static unsigned height_of(const struct staged *s)
+{
+    unsigned n = 0;
+    for (const struct staged *c = s->children; c; c = c->next) {
+        unsigned own = height_of(c) + 1;
+        n = own > n ? own : n;
+    }
+    return n;
+}
+
 int staged_make(struct drivers *d, struct staged *dir, const char *name, mode_t mode, struct staged **ret)
 {
     if (!dir->parent)
@@ -111,6 +129,8 @@ int staged_make(struct drivers *d, struct staged *dir, const char *name, mode_t 
         return -EEXIST;
     if (!S_ISDIR(mode) && !S_ISREG(mode))
         return -EPERM;
+    if (depth_of(dir) >= STAGING_DEPTH)
+        return -ENAMETOOLONG;
     if (d->n_nodes == STAGING_NODES)
         return -ENOSPC;
     if (!(d->n_nodes & (d->n_nodes - 1))) {
@@ -159,7 +179,6 @@ int staged_remove(struct drivers *d, struct staged *s)
     return 0;
 }
 
-/* Packages are as deep as their makers made them: by a path of 4096 bytes, so 2048 levels at most. */
 void staged_remove_all(struct drivers *d, struct staged *s)
 {
     while (s->children)
@@ -175,6 +194,8 @@ int staged_rename(struct drivers *d, struct staged *s, struct staged *dir, const
     for (struct staged *up = dir; up->id != 1; up = up->parent)
         if (up == s || !up->parent)
             return up == s ? -ELOOP : -ENOENT;
+    if (depth_of(dir) + height_of(s) >= STAGING_DEPTH)
+        return -ENAMETOOLONG;
     if (old && old != s) {
         if (flags & RENAME_NOREPLACE)
             return -EEXIST;

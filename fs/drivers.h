@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 enum {
+    STAGING_DEPTH = 64, /* levels: what walks the tree is recursive */
     STAGING_NODES = 1 << 16,
     STAGING_BYTES = 1 << 30,
     DRIVERS_LOG_MAX = 1 << 20,
@@ -53,7 +54,7 @@ void drivers_say(struct drivers *d, const char *line);
 
 struct staged *staged_at(struct drivers *d, uint64_t id); /* NULL: gone */
 struct staged *staged_child(const struct staged *dir, const char *name);
-/* Errors: -EEXIST, -ENOSPC over a limit, -ENOMEM. */
+/* Errors: -EEXIST, -ENOSPC and -ENAMETOOLONG over a limit, -ENOMEM. */
 int staged_make(struct drivers *d, struct staged *dir, const char *name, mode_t mode, struct staged **ret);
 /* -ENOTEMPTY for a directory that isn't empty. */
 int staged_remove(struct drivers *d, struct staged *s);

@@ -82,6 +82,11 @@ tree_of >"$tmp/gone"
 check "files and registry are as they were" diff -q "$tmp/before" "$tmp/gone"
 hives_hold "after it was taken out" SYSTEM
 
+check_not "what is staged has 64 levels" mkdir -p "$mnt/drivers/staging/$(printf 'd/%.0s' {1..65})"
+check "64" mkdir -p "$mnt/drivers/staging/$(printf 'd/%.0s' {1..64})"
+check_not "none deeper by a rename" sh -c "mkdir '$mnt/drivers/staging/e' && mv '$mnt/drivers/staging/d' '$mnt/drivers/staging/e/'"
+check "gone" rm -r "$mnt/drivers/staging/d" "$mnt/drivers/staging/e"
+
 # ---- refusals: each with its errno, and nothing is changed ----
 # refused WHAT PACKAGE MESSAGE LOG
 refused() {

@@ -283,7 +283,9 @@ int options_parse(int argc, char **argv, struct options *o)
         r = take_names(o, argv + 1, n);
     if (!r)
         r = check_together(o);
-    return r ? r : make_absolute(&o->overlay);
+    if (!r)
+        r = make_absolute(&o->overlay);
+    return r ? r : make_absolute(&o->drivers);
 }
 
 void options_done(struct options *o)

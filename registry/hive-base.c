@@ -122,7 +122,8 @@ int hive_open(const struct hive_files *files, unsigned flags, size_t cache_bytes
         size = h->base_bad ? count_bins(h->files.primary) : field(h, BASE_BINS);
         h->sorted = hive_sorted_new();
         h->value_index = hive_value_index_new();
-        r = h->sorted && h->value_index ? hive_pages_new(h->files.primary, size, cache_bytes, &h->pages) : -ENOMEM;
+        r = h->sorted && h->value_index ? hive_pages_new(h->files.primary, size, cache_bytes, &h->pages)
+                                        : -ENOMEM;
         if (r < 0)
             fault_in(fault, r, NULL, "out of memory");
     }

@@ -249,7 +249,8 @@ void hive_sorted_drop(struct hive_sorted *s, uint32_t key); /* HIVE_NIL: all */
  * `drop` whatever else becomes of the key (HIVE_NIL: of any). `find`: -ENOENT; -EOPNOTSUPP: look at each. */
 struct hive_value_index *hive_value_index_new(void);
 void hive_value_index_free(struct hive_value_index *x);
-int hive_value_index_find(const struct hive *h, const struct hive_nk *k, struct hive_name name, uint32_t *ret);
+int hive_value_index_find(const struct hive *h, const struct hive_nk *k, struct hive_name name,
+                          uint32_t *ret);
 void hive_value_index_added(struct hive *h, uint32_t key, struct hive_name name, uint32_t value);
 void hive_value_index_removed(struct hive *h, uint32_t key, struct hive_name name, uint32_t value);
 void hive_value_index_drop(struct hive_value_index *x, uint32_t key);

@@ -9,8 +9,14 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/kill.bash
 . "$(dirname "$0")/kill.bash"
-points=${FERRYFS_FAULT_POINTS:-8}
-mount_points=${FERRYFS_MOUNT_POINTS:-2}
+points=8
+mount_points=2
+if grep -qa __asan_init "$FERRYFS"; then
+    points=3
+    mount_points=1
+fi
+points=${FERRYFS_FAULT_POINTS:-$points}
+mount_points=${FERRYFS_MOUNT_POINTS:-$mount_points}
 first_seed=${FERRYFS_FAULT_SEED:-0}
 [ -e "$fail_io" ] || skip "fail-io.so is not built"
 make_targets

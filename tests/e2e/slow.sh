@@ -11,7 +11,7 @@ kinds=(qcow2-turns qcow2-turns-4k qcow2-runs qcow2-distinct qcow2-chain qcow2-ch
     cowd-turns cowd-runs sesparse-turns sesparse-runs vhdx-turns vhdx-runs vhd-blocks vhd-turns vhd-runs vdi-turns)
 if nm -D "$FERRYFS" | grep -Eq '__(asan|tsan|ubsan)_'; then # for the paths, not for the time
     limit=20000
-    kinds=(qcow2-turns vmdk-runs vhdx-turns vhd-turns)
+    kinds=(qcow2-turns vhdx-turns)
 fi
 cd "$tmp" || exit 1
 spent() { awk '{print $14 + $15}' "/proc/$(daemons "$mnt")/stat"; }

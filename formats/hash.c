@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hash.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <nettle/nettle-meta.h>
 #include <nettle/sha2.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-static uint32_t crc32c_table[256];
+/* crc32c_table[k][b]: the remainder of byte b with k bytes of zeros behind it, so that eight bytes are one
+ * step. */
+static uint32_t crc32c_table[8][256];
+static bool crc32c_in_hardware;
 static pthread_once_t crc32c_once = PTHREAD_ONCE_INIT;
 
 static void crc32c_init(void)
@@ -18,16 +23,60 @@ static void crc32c_init(void)
         uint32_t c = i;
         for (int k = 0; k < 8; k++)
             c = c & 1 ? (c >> 1) ^ 0x82F63B78u : c >> 1;
-        crc32c_table[i] = c;
+        crc32c_table[0][i] = c;
     }
+    for (int k = 1; k < 8; k++)
+        for (int i = 0; i < 256; i++) {
+            uint32_t before = crc32c_table[k - 1][i];
+            crc32c_table[k][i] = crc32c_table[0][before & 0xff] ^ (before >> 8);
+        }
+#ifdef __x86_64__
+    crc32c_in_hardware = __builtin_cpu_supports("sse4.2");
+#endif
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static uint32_t crc32c_hardware(uint32_t crc, const uint8_t *p, size_t len)
+{
+    uint64_t c = crc;
+    for (; len >= 8; p += 8, len -= 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        c = __builtin_ia32_crc32di(c, word);
+    }
+    crc = (uint32_t)c;
+    for (; len; p++, len--)
+        crc = __builtin_ia32_crc32qi(crc, *p);
+    return crc;
+}
+#else
+#define crc32c_hardware crc32c_portable /* never called */
+#endif
+
+uint32_t crc32c_portable(uint32_t crc, const void *buf, size_t len)
+{
+    const uint8_t *p = buf;
+    pthread_once(&crc32c_once, crc32c_init);
+    for (; len >= 8; p += 8, len -= 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        word = le64toh(word);
+        uint32_t lo = crc ^ (uint32_t)word, hi = (uint32_t)(word >> 32);
+        crc = 0;
+        for (int k = 0; k < 4; k++) {
+            crc ^= crc32c_table[7 - k][lo >> 8 * k & 0xff];
+            crc ^= crc32c_table[3 - k][hi >> 8 * k & 0xff];
+        }
+    }
+    for (; len; p++, len--)
+        crc = crc32c_table[0][(crc ^ *p) & 0xff] ^ (crc >> 8);
+    return crc;
 }
 
 uint32_t crc32c_update(uint32_t crc, const void *buf, size_t len)
 {
     pthread_once(&crc32c_once, crc32c_init);
-    for (const uint8_t *p = buf; len; p++, len--)
-        crc = crc32c_table[(crc ^ *p) & 0xff] ^ (crc >> 8);
-    return crc;
+    return crc32c_in_hardware ? crc32c_hardware(crc, buf, len) : crc32c_portable(crc, buf, len);
 }
 
 void guid_derive(const uint8_t id[32], const char *role, uint8_t ret[16])

@@ -11,6 +11,8 @@
 /* Continues `crc` over `len` bytes, without initial or final inversion: the usual CRC-32C of a buffer is
  * ~crc32c_update(~0u, buf, len). */
 uint32_t crc32c_update(uint32_t crc, const void *buf, size_t len);
+/* The same by tables, as it is done where the processor has no instruction for it. */
+uint32_t crc32c_portable(uint32_t crc, const void *buf, size_t len);
 static inline uint32_t crc32c(const void *buf, size_t len)
 {
     return ~crc32c_update(~0u, buf, len);

@@ -32,6 +32,10 @@ struct gathering {
 /* A name of NTFS has up to 765 bytes of UTF-8. The kernel takes it, though limits.h says 255. */
 enum { NAME_BYTES = 1024 };
 
+/* The least that an entry takes in the kernel's form, with a name of up to eight bytes. Gathering more than
+ * the answer can hold would be work for nothing. */
+enum { PLAIN_BYTES = 24 + 8, PLUS_BYTES = 128 + PLAIN_BYTES };
+
 static int gather(void *ctx, const char *name, const struct node_id *id, mode_t type, uint64_t next)
 {
     struct gathering *g = ctx;
@@ -103,7 +107,8 @@ static int list(struct listing *l, uint64_t off)
         return 0;
     if (off <= 1 && !put(l, "..", NULL, S_IFDIR, DOTS))
         return 0;
-    struct gathering g = { .room = l->size / 64 + 1, .names_room = l->size + NAME_BYTES };
+    struct gathering g = { .room = l->size / (l->plus ? PLUS_BYTES : PLAIN_BYTES) + 1,
+                           .names_room = l->size + NAME_BYTES };
     _cleanup_free_ struct item *items = g.items = malloc(g.room * sizeof *g.items);
     _cleanup_free_ char *names = g.names = malloc(g.names_room);
     if (!items || !names)
@@ -150,6 +155,10 @@ void session_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 void session_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    fi->cache_readdir = fi->keep_cache = !session_ferry(req)->overlay;
-    fuse_reply_open(req, fi);
+    /* Without an overlay no directory ever changes: the kernel may keep each, and need not ask again before
+     * it opens one. */
+    if (!session_ferry(req)->overlay)
+        fuse_reply_err(req, ENOSYS);
+    else
+        fuse_reply_open(req, fi);
 }

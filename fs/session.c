@@ -78,7 +78,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     struct session *s = userdata;
     conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
     conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                                   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO);
+                                   FUSE_CAP_ASYNC_DIO);
+    /* Who lists a directory here, asks for its files' attributes next (find, cp, rsync, tar): one request for
+     * a page of them instead of one for each. The kernel's guess asks for one page only. */
+    conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
     /* setuid bits are the guest's affair: the kernel asks for their removal by setattr */
     conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
     conn->max_read = MAX_READ;

@@ -308,6 +308,13 @@ static void checksums(void **state)
 {
     (void)state;
     assert_int_equal(crc32c("123456789", 9), 0xE3069283);
+    assert_int_equal(~crc32c_portable(~0u, "123456789", 9), 0xE3069283);
+    uint8_t bytes[67];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * i + 7 * i);
+    for (size_t from = 0; from < 9; from++) /* each length of the tail, each way to lie */
+        for (size_t n = 0; n <= sizeof bytes - from; n++)
+            assert_int_equal(crc32c_portable(5, bytes + from, n), crc32c_update(5, bytes + from, n));
     uint8_t id[32] = { 1 }, a[16], b[16];
     guid_derive(id, "disk", a);
     guid_derive(id, "data", b);

@@ -188,7 +188,10 @@ int bcd_object_delete(const struct bcd_at *at, const uint8_t guid[16])
 {
     uint32_t object;
     int r = bcd_object(at, guid, &object);
-    return r < 0 ? r : hive_delete_key(at->h->hive, object, true, hives_now());
+    if (r < 0)
+        return r;
+    hives_tree_gone(at->h, object);
+    return hive_delete_key(at->h->hive, object, true, hives_now());
 }
 
 int bcd_object_rename(const struct bcd_at *at, const uint8_t guid[16], const uint8_t to[16])
@@ -288,7 +291,10 @@ int bcd_element_delete(const struct bcd_at *at, uint32_t object, uint32_t elemen
 {
     uint32_t key;
     int r = find_element(at, object, element, &key);
-    return r < 0 ? r : hive_delete_key(at->h->hive, key, true, hives_now());
+    if (r < 0)
+        return r;
+    hives_tree_gone(at->h, key);
+    return hive_delete_key(at->h->hive, key, true, hives_now());
 }
 
 bool bcd_element_at(const struct bcd_at *at, uint32_t object, size_t *i, uint32_t *ret)

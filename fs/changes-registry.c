@@ -415,18 +415,9 @@ static int unpack_key(struct unpacking *u, uint32_t key)
 
 /* ---- changing ---- */
 
-static int all_gone(void *ctx, uint32_t index, uint32_t key)
-{
-    struct reg_hive *h = ctx;
-    (void)index;
-    hive_subkeys(h->hive, key, 0, all_gone, h, NULL);
-    hives_key_gone(h, key);
-    return 0;
-}
-
 static int delete_tree(const struct reg_at *at)
 {
-    all_gone(at->h, 0, at->key); /* one too many does no harm, should the deletion fail */
+    hives_tree_gone(at->h, at->key);
     return hive_delete_key(at->h->hive, at->key, true, hives_now());
 }
 

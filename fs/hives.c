@@ -207,6 +207,27 @@ void hives_key_gone(struct reg_hive *h, uint32_t key)
     h->reused[h->n_reused++] = (struct reused_cell){ key, 1 };
 }
 
+struct gone {
+    struct reg_hive *h;
+    unsigned depth;
+};
+
+static int key_gone(void *ctx, uint32_t index, uint32_t key)
+{
+    struct gone *g = ctx;
+    (void)index;
+    hives_key_gone(g->h, key);
+    struct gone below = { g->h, g->depth + 1 };
+    if (below.depth < 512)
+        hive_subkeys(g->h->hive, key, 0, key_gone, &below, NULL);
+    return 0;
+}
+
+void hives_tree_gone(struct reg_hive *h, uint32_t key)
+{
+    key_gone(&(struct gone){ h, 0 }, 0, key);
+}
+
 /* ---- names that were shown cut ---- */
 
 static struct cut_name *find_cut(struct hives *hs, uint64_t hash)

@@ -74,6 +74,8 @@ void hives_done(struct reg_hive *h);
 
 /* A key of the hive is deleted: its cell may come to be another's. Locked for writing. */
 void hives_key_gone(struct reg_hive *h, uint32_t key);
+/* The same for a key that is about to be deleted with all below it. One too many does no harm. */
+void hives_tree_gone(struct reg_hive *h, uint32_t key);
 uint32_t hives_generation(const struct reg_hive *h, uint32_t key);
 /* The whole names of those that were shown cut, so that a copy of a cut name means the same: how `cp` and
  * `rsync` carry them. Recalled units are the caller's; NULL: unknown. */

@@ -326,28 +326,12 @@ static struct reg_hive *hive_of(const struct merging *g, const struct hive *hive
     return NULL;
 }
 
-struct gone {
-    struct reg_hive *h;
-    unsigned depth;
-};
-
-static int key_gone(void *ctx, uint32_t index, uint32_t key)
-{
-    struct gone *g = ctx;
-    (void)index;
-    hives_key_gone(g->h, key);
-    struct gone below = { g->h, g->depth + 1 };
-    if (below.depth < 512)
-        hive_subkeys(g->h->hive, key, 0, key_gone, &below, NULL);
-    return 0;
-}
-
 /* Also when the merge is taken back: a node too old is looked up anew. */
 static void deleting(void *ctx, struct hive *hive, uint32_t key)
 {
-    struct gone g = { hive_of(ctx, hive), 0 };
-    if (g.h)
-        key_gone(&g, 0, key);
+    struct reg_hive *h = hive_of(ctx, hive);
+    if (h)
+        hives_tree_gone(h, key);
 }
 
 /* What is here of an earlier merge of this text is taken back, where nobody else has changed the hive. */

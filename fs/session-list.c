@@ -154,11 +154,18 @@ void session_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 void session_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    (void)ino;
+    struct ferry *f = session_ferry(req);
+    struct node *dir = session_node(f, ino);
+    struct stat st;
+    int r = 0;
     /* Without an overlay no directory ever changes: the kernel may keep each, and need not ask again before
      * it opens one. */
-    if (!session_ferry(req)->overlay)
-        fuse_reply_err(req, ENOSYS);
+    if (!f->overlay)
+        r = -ENOSYS;
+    else if (dir->id.ops->tells) /* while the path can still be looked up anew */
+        r = dir->id.ops->getattr(f, dir, &st);
+    if (r < 0)
+        session_error(req, r);
     else
         fuse_reply_open(req, fi);
 }

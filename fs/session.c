@@ -26,6 +26,11 @@
 
 enum { MAX_READ = 1 << 20, FOREVER = 86400 };
 
+/* Seconds for which the kernel keeps the name of a directory that `tells`: a script that edits many values of
+ * one key asks for the way to it once, and access(2), which is not asked of us, is wrong no longer than this.
+ */
+static const double a_moment = 0.1;
+
 struct session {
     struct ferry *ferry;
     struct fuse_session *fuse;
@@ -106,6 +111,8 @@ int session_entry(struct ferry *f, struct node *dir, const struct node_id *id, s
     double timeout = session_timeout(f, id->ops);
     *ret =
         (struct fuse_entry_param){ .ino = ino_of(f, n), .attr_timeout = timeout, .entry_timeout = timeout };
+    if (!timeout && id->ops->tells)
+        ret->entry_timeout = a_moment;
     /* A damaged file system can have one directory in two places. The kernel would move it between them, and
      * links that are right in the one place would lead out of the tree in the other. */
     int (*attr)(struct ferry *, const struct node *, struct stat *) =

@@ -613,6 +613,7 @@ const struct tree_ops registry_key_ops = {
     .name = "registry-key",
     .caseless = true,
     .fresh = true,
+    .tells = true,
     .getattr = key_getattr,
     .lookup = key_lookup,
     .readdir = key_readdir,

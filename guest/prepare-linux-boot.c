@@ -3,7 +3,7 @@
  *
  *     grub.cfg, menu.lst     lines "linux", "linuxefi", "linux16", "kernel"; nothing is evaluated
  *     loader/entries         "options"
- *     extlinux.conf          "append"
+ *     extlinux.conf, syslinux.cfg: "append"
  *     grubenv                "kernelopts="; the file keeps its 1024 bytes
  *     /etc/default/grub, /etc/kernel/cmdline: the others are made from them later
  *
@@ -277,6 +277,8 @@ int linux_plan_boot(struct linux_plan *l)
         { "boot/grub/menu.lst", KIND_GRUB },
         { "boot/extlinux.conf", KIND_SYSLINUX },
         { "boot/extlinux/extlinux.conf", KIND_SYSLINUX },
+        { "boot/syslinux.cfg", KIND_SYSLINUX },
+        { "boot/syslinux/syslinux.cfg", KIND_SYSLINUX },
         { "etc/default/grub", KIND_DEFAULTS },
         { "etc/kernel/cmdline", KIND_CMDLINE },
     };

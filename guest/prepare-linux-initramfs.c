@@ -117,13 +117,22 @@ static bool is_inside(const char *path, size_t n)
     return n && n < 1024 && path[0] != '/' && !memmem(path, n, "..", 2);
 }
 
+/* A module's path with the suffix that the image's modules have: "kernel/a.ko" for "kernel/a.ko.xz". */
+static void as_in_image(const struct initramfs *i, const char *path, char *ret, size_t size)
+{
+    const char *base = strrchr(path, '/'), *suffix = strstr(base ? base : path, ".ko");
+    int n = suffix && i->module_suffix[0] ? (int)(suffix - path) : (int)strlen(path);
+    snprintf(ret, size, "%.*s%s", n, path, suffix ? i->module_suffix : "");
+}
+
 static int want_path(struct kernel *k, const struct initramfs *i, const char *path, size_t n)
 {
-    char name[1024];
+    char name[1024], other[1040];
     if (!is_inside(path, n))
         return -EUCLEAN;
     snprintf(name, sizeof name, "%.*s", (int)n, path);
-    if (initramfs_has_module(i, name))
+    as_in_image(i, name, other, sizeof other);
+    if (initramfs_has_module(i, name) || initramfs_has_module(i, other))
         return 0;
     for (size_t m = 0; m < k->n_add; m++)
         if (k->add_length[m] == n && !memcmp(k->add[m], path, n))
@@ -218,6 +227,7 @@ struct segment {
     struct linux_plan *l;
     const struct initramfs *image;
     const struct kernel *kernel;
+    bool unpack; /* the image's modules have another suffix than the root's */
     struct cpio_out out;
     struct initramfs_dirs dirs;
 };
@@ -227,18 +237,47 @@ static void add_text(struct segment *s, const char *name, const char *text)
     initramfs_add(s->image, &s->out, &s->dirs, name, text, strlen(text));
 }
 
-/* A file of the kernel's directory. */
+/* What a file of the kernel's directory is called in the image. */
+static void name_there(const struct segment *s, const char *file, char *ret, size_t size)
+{
+    snprintf(ret, size, "%s%s/%s", s->image->lib_is_link ? "usr/" : "", s->kernel->root, file);
+}
+
+/* A file of the kernel's directory; a module without its compression where those of the image have another:
+ * what they are packed with may be unknown to the image's kmod. kmod goes by the bytes, not by the name. */
 static int copy_in(struct segment *s, const char *file, size_t max)
 {
     char from[2048], to[2048];
-    _cleanup_free_ uint8_t *bytes = NULL;
+    _cleanup_free_ uint8_t *bytes = NULL, *plain = NULL;
     size_t n;
     snprintf(from, sizeof from, "%s/%s", s->kernel->root, file);
-    snprintf(to, sizeof to, "%s%s/%s", s->image->lib_is_link ? "usr/" : "", s->kernel->root, file);
+    name_there(s, file, to, sizeof to);
     int r = s->l->p->ops->read(s->l->p, from, max, &bytes, &n);
+    if (r == 0 && s->unpack && max == MAX_MODULE)
+        r = initramfs_unpack(bytes, n, max, &plain, &n);
     if (r == 0)
-        initramfs_add(s->image, &s->out, &s->dirs, to, bytes, n);
+        initramfs_add(s->image, &s->out, &s->dirs, to, plain ? plain : bytes, n);
     return r;
+}
+
+/* The modules that the image has, by the names that the root's index has for them. */
+static void link_modules(struct segment *s)
+{
+    char path[1024], other[1040], name[2048];
+    for (const char *line = s->kernel->dep; *line;) {
+        size_t n = strcspn(line, ":\n");
+        if (is_inside(line, n)) {
+            snprintf(path, sizeof path, "%.*s", (int)n, line);
+            as_in_image(s->image, path, other, sizeof other);
+            name_there(s, path, name, sizeof name);
+            const char *base = strrchr(other, '/');
+            if (strcmp(path, other) && initramfs_has_module(s->image, other) &&
+                !initramfs_has_module(s->image, path))
+                initramfs_add_link(s->image, &s->out, &s->dirs, name, base ? base + 1 : other);
+        }
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
 }
 
 static int copy_modules(struct segment *s)
@@ -315,6 +354,8 @@ static int append_segment(struct segment *s, const char *path, const struct init
     char reason[1200];
     size_t n;
     int r = copy_modules(s);
+    if (r == 0 && s->unpack)
+        link_modules(s);
     r = r < 0 ? r : add_lists(s);
     r = r < 0 ? r : initramfs_segment(s->image, f, &s->out, &bytes, &n);
     if (r == -ENOTSUP)
@@ -330,7 +371,7 @@ static int append_segment(struct segment *s, const char *path, const struct init
 /* ---- one image ---- */
 
 /* Where the modules of the image and those of the root are stored in another way, the root's index would hide
- * the image's. */
+ * the image's, but for links. Debian's initramfs-tools unpack .ko.xz. */
 static bool other_suffix(const struct initramfs *i, const struct kernel *k)
 {
     for (size_t m = 0; m < k->n_add; m++) {
@@ -387,10 +428,10 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
             r = note_lacking(l, version, k.lacks);
         else if (k.n_add && unified)
             r = note_unified(l, path, &k);
-        else if (k.n_add && other_suffix(i, &k))
+        else if (k.n_add && other_suffix(i, &k) && i->maker == INITRAMFS_UNKNOWN)
             r = block_suffix(l, path, i);
         else if (k.n_add) {
-            struct segment s = { .l = l, .image = i, .kernel = &k };
+            struct segment s = { .l = l, .image = i, .kernel = &k, .unpack = other_suffix(i, &k) };
             r = append_segment(&s, path, f);
             free(s.out.p);
             initramfs_dirs_done(&s.dirs);

@@ -3,12 +3,13 @@
 # A small Linux, installed as if for another controller: its initramfs, which this machine's own initramfs-tools make with
 # udev, kmod and busybox in it, has no virtio, and its boot loader and fstab name /dev/sda2. It doesn't find its root on
 # virtio. After `echo apply >prepare/kvm`, what is copied out boots on each controller, and runs the script that was put in
-# through guest/. What isn't a distribution's: its own file tree is only busybox and the kernel's modules. The same with a
-# whole Debian, its systemd and GRUB: prepare-linux.sh and debian.sh.
+# through guest/; also where the root's modules are packed and those of the initramfs aren't. What isn't a distribution's:
+# its own file tree is only busybox and the kernel's modules. The same with a whole Debian, its systemd and GRUB:
+# prepare-linux.sh and debian.sh.
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/debian.bash
 . "$(dirname "$0")/debian.bash"
-need qemu-system-x86_64 qemu-img syslinux mkfs.fat mcopy mkfs.ext4 sfdisk cpio zstd jq tar modprobe depmod busybox mkinitramfs unshare
+need qemu-system-x86_64 qemu-img syslinux mkfs.fat mcopy mkfs.ext4 sfdisk cpio zstd xz jq tar modprobe depmod busybox mkinitramfs unshare
 export MTOOLSRC=/dev/null MTOOLS_SKIP_CHECK=1
 mbr=/usr/lib/syslinux/mbr/mbr.bin
 [ -r "$mbr" ] || skip "$mbr is not there"
@@ -151,14 +152,29 @@ is "then there is nothing to do" "$(cat "$mnt/prepare/kvm")" 'nothing to do'
 like "the boot loader names the root's UUID" "$(cat "$mnt/guest/boot/syslinux.cfg")" 'APPEND root=UUID=[-0-9a-f]{36} ro console=ttyS0'
 is "the image that was there is a part" "$(head -c "$size" "$mnt/guest/$initrd" | sha)" "$(sha narrow)"
 check "disk.qcow2 is copied out" cp "$mnt/disks/disk0/disk.qcow2" after.qcow2
+
+# ---- a root whose modules are packed, as Debian 13 has them; its initramfs has them unpacked, as that makes it ----
+pack_modules() {
+    local at=$mnt/guest/lib/modules/$version
+    cp -r root packed
+    find packed/lib/modules/ -name '*.ko' -exec xz --check=crc32 {} + && depmod -b packed "$version" &&
+        rm -r "$at" && cp -r "packed/lib/modules/$version" "$at"
+}
+check "undo" sh -c "echo undo >'$mnt/prepare/kvm'"
+is "the image is as it was" "$(sha "$mnt/guest/$initrd")" "$(sha narrow)"
+check "the root's modules, packed" pack_modules
+like "its index names them so" "$(cat "$mnt/guest/lib/modules/$version/modules.dep")" '/virtio_blk\.ko\.xz:'
+check "apply" sh -c "echo apply >'$mnt/prepare/kvm'"
+is "then there is nothing to do" "$(cat "$mnt/prepare/kvm")" 'nothing to do'
 check "disk.vhdx is copied out" cp "$mnt/disks/disk0/disk.vhdx" after.vhdx
 unmount
 wait "${booting[before]}"
 check_not "as it was, it doesn't boot" says before "$word"
 check "for want of its root" grep -q 'ALERT!  */dev/sda2 does not exist' before.console
-boots qcow2 qcow2 after.qcow2 virtio-scsi "$word"
-check "its root is where it was named" says qcow2 "root on /dev/sda2"
-boots vhdx vhdx after.vhdx virtio-blk "$word"
-check "its root is where no one named it" says vhdx "root on /dev/vda2"
+boots qcow2 qcow2 after.qcow2 virtio-blk "$word"
+check "its root is where no one named it" says qcow2 "root on /dev/vda2"
+# The driver of SCSI's disks is one that the image had, under another name than the index has now.
+boots vhdx vhdx after.vhdx virtio-scsi "$word"
+check "its root is where it was named" says vhdx "root on /dev/sda2"
 is "the OVA is as it was" "$(sha guest.ova)" "$before"
 finish

@@ -290,6 +290,36 @@ static void images(void **state)
     }
 }
 
+/* The root's modules are packed, and the image's aren't, as in Debian 13: what the image has gets the names
+ * that the root's index has, by links. */
+static void images_packed_otherwise(void **state)
+{
+    static const char dep[] =
+        "kernel/nvme.ko.xz:\nkernel/virtio_pci.ko.xz: kernel/nvme.ko.xz kernel/virtio.ko.xz\n"
+        "kernel/virtio.ko.xz:\nkernel/virtio-blk.ko.xz: kernel/virtio.ko.xz\nkernel/other.ko.xz:\n";
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    struct initramfs i;
+    (void)state;
+    put_kernel(g, "conf/initramfs.conf", dep, "");
+    toy_text(g, "lib/modules/6.1/kernel/virtio_pci.ko.xz", "pci");
+    toy_text(g, "lib/modules/6.1/kernel/virtio-blk.ko.xz", "blk");
+    toy_text(g, "lib/modules/6.1/kernel/virtio.ko.xz", "virtio");
+    planned(g);
+    struct toy_file *image = toy_find(&g->prepare, "boot/initrd.img-6.1");
+    struct initramfs_file f = { read_image, g, image->n, "initrd" };
+    assert_int_equal(initramfs_read(&f, &i, NULL), 0);
+    assert_true(initramfs_has_module(&i, "kernel/virtio_pci.ko.xz"));
+    assert_true(initramfs_has_module(&i, "kernel/virtio-blk.ko.xz"));
+    assert_true(initramfs_has_module(&i, "kernel/nvme.ko.xz"));
+    assert_false(initramfs_has_module(&i, "kernel/virtio_pci.ko"));
+    assert_false(initramfs_has_module(&i, "kernel/other.ko.xz"));
+    const char *link = memmem(image->bytes, image->n, "kernel/nvme.ko.xz", 18);
+    assert_non_null(link);
+    assert_non_null(memmem(link, 64, "\0nvme.ko", 8)); /* what it leads to stands behind its name */
+    initramfs_done(&i);
+    toy_free(g);
+}
+
 /* What stands in the way is said, and nothing put there. */
 static void images_that_cannot(void **state)
 {
@@ -307,7 +337,7 @@ static void images_that_cannot(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         struct toy_guest *g = toy_new(PREPARE_KVM);
-        put_kernel(g, "conf/initramfs.conf", cases[k].dep, cases[k].builtin);
+        put_kernel(g, "unknown", cases[k].dep, cases[k].builtin);
         size_t n = toy_find(&g->prepare, "boot/initrd.img-6.1")->n;
         int r = plan_linux(&g->prepare);
         assert_int_equal(r, cases[k].said ? 0 : -EUCLEAN);
@@ -570,6 +600,7 @@ int main(void)
         cmocka_unit_test(network),
         cmocka_unit_test(tools),
         cmocka_unit_test(images),
+        cmocka_unit_test(images_packed_otherwise),
         cmocka_unit_test(images_that_cannot),
         cmocka_unit_test(boot_elsewhere),
         cmocka_unit_test(makers),

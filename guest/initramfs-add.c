@@ -55,8 +55,8 @@ static void add_directory(const struct initramfs *i, struct cpio_out *o, struct 
     cpio_add(o, name, S_IFDIR | 0755, NULL, 0);
 }
 
-void initramfs_add(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
-                   const char *name, const void *data, size_t n)
+static void add_entry(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
+                      const char *name, mode_t mode, const void *data, size_t n)
 {
     _cleanup_free_ char *parent = strdup(name);
     if (!parent) {
@@ -68,7 +68,19 @@ void initramfs_add(const struct initramfs *i, struct cpio_out *o, struct initram
         add_directory(i, o, made, parent);
         *slash = '/';
     }
-    cpio_add(o, name, S_IFREG | 0644, data, n);
+    cpio_add(o, name, mode, data, n);
+}
+
+void initramfs_add(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
+                   const char *name, const void *data, size_t n)
+{
+    add_entry(i, o, made, name, S_IFREG | 0644, data, n);
+}
+
+void initramfs_add_link(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
+                        const char *name, const char *target)
+{
+    add_entry(i, o, made, name, S_IFLNK | 0777, target, strlen(target));
 }
 
 void initramfs_dirs_done(struct initramfs_dirs *d)

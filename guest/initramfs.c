@@ -399,3 +399,53 @@ bool initramfs_has_module(const struct initramfs *i, const char *path)
     return n > 0 && (size_t)n < sizeof name &&
            (initramfs_has(i, name) || initramfs_has(i, name + strlen("usr/")));
 }
+
+static int unpack_from(struct archive *a, size_t max, uint8_t **ret, size_t *ret_n)
+{
+    _cleanup_free_ uint8_t *out = NULL;
+    size_t size = 0, n = 0;
+    for (;;) {
+        if (n == size) {
+            size = size ? 2 * size : CHUNK;
+            uint8_t *p = n <= max ? realloc(out, size) : NULL;
+            if (!p)
+                return n <= max ? -ENOMEM : -EFBIG;
+            out = p;
+        }
+        la_ssize_t got = archive_read_data(a, out + n, size - n);
+        if (got < 0)
+            return -EUCLEAN;
+        if (!got)
+            break;
+        n += (size_t)got;
+    }
+    if (n > max)
+        return -EFBIG;
+    *ret = TAKE_PTR(out);
+    *ret_n = n;
+    return 0;
+}
+
+int initramfs_unpack(const void *p, size_t n, size_t max, uint8_t **ret, size_t *ret_n)
+{
+    struct archive_entry *entry;
+    if (!packing_of(p, n)) {
+        *ret = malloc(n + 1);
+        if (!*ret)
+            return -ENOMEM;
+        memcpy(*ret, p, n);
+        *ret_n = n;
+        return 0;
+    }
+    struct archive *a = archive_read_new();
+    if (!a)
+        return -ENOMEM;
+    int r = archive_read_support_filter_all(a) < ARCHIVE_WARN ||
+                    archive_read_support_format_raw(a) != ARCHIVE_OK ||
+                    archive_read_open_memory(a, p, n) != ARCHIVE_OK ||
+                    archive_read_next_header(a, &entry) != ARCHIVE_OK
+                ? -EUCLEAN
+                : unpack_from(a, max, ret, ret_n);
+    archive_read_free(a);
+    return r;
+}

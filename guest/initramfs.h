@@ -58,7 +58,13 @@ struct initramfs_dirs {
 };
 void initramfs_add(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
                    const char *name, const void *data, size_t n);
+/* A symbolic link, likewise. */
+void initramfs_add_link(const struct initramfs *i, struct cpio_out *o, struct initramfs_dirs *made,
+                        const char *name, const char *target);
 void initramfs_dirs_done(struct initramfs_dirs *d);
+/* A file's bytes without its compression, owned by the caller: gzip, xz, zstd and the like; others as they
+ * are. -EUCLEAN: damaged; -EFBIG: more than `max`. */
+int initramfs_unpack(const void *p, size_t n, size_t max, uint8_t **ret, size_t *ret_n);
 /* Ends `o`, and gives what has to be put behind the image, owned by the caller. -ENOTSUP: its lz4 stream
  * isn't the last thing in it. */
 int initramfs_segment(const struct initramfs *i, const struct initramfs_file *f, struct cpio_out *o,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The kernel's command line, where boot loaders have it:
  *
- *     grub.cfg, menu.lst     lines "linux", "linuxefi", "linux16", "kernel"; nothing is evaluated
- *     loader/entries         "options"
- *     extlinux.conf          "append"
- *     grubenv                "kernelopts="; the file keeps its 1024 bytes
- *     /etc/default/grub, /etc/kernel/cmdline: the others are made from them later
+ *     grub.cfg, menu.lst           lines "linux", "linuxefi", "linux16", "kernel"; nothing is evaluated
+ *     loader/entries               "options"
+ *     extlinux.conf, syslinux.cfg  "append"
+ *     grubenv                      "kernelopts="; the file keeps its 1024 bytes
+ *     /etc/kernel/cmdline          entries are made from it later; /etc/default/grub: prepare-linux-grub.c
  *
  * Device names that another bus gives otherwise become UUIDs, and the console is on the serial port as well.
  * Source: the GRUB manual, the Boot Loader Specification, kernel-parameters.txt, kernel-install(8). */
@@ -19,9 +19,9 @@
 
 enum { GRUBENV_SIZE = 1024, MAX_ENTRIES = 64 };
 
-static const char reason[] = "the kernel finds its root by UUID, and speaks on the serial port";
+static const char reason[] = LINUX_BOOT_REASON;
 
-static bool wants_console(const struct linux_plan *l)
+bool linux_wants_console(const struct linux_plan *l)
 {
     return l->p->target != PREPARE_HYPERV;
 }
@@ -57,11 +57,20 @@ static int put_argument(struct linux_plan *l, const char *p, size_t n, struct li
     return 0;
 }
 
-/* A command line, or a part of one, without its line's end. `whole`: it is given a console. */
-static int put_arguments(struct linux_plan *l, const char *p, size_t n, bool whole, struct linux_out *o)
+bool linux_has_serial(const char *p, size_t n)
 {
-    static const char console[] = "console=tty0 console=ttyS0,115200n8";
-    bool serial = false, any = false;
+    static const char *const consoles[] = { "console=ttyS0", "console=hvc0" };
+    for (size_t at = 0; at < n; at++)
+        for (size_t i = 0; i < 2; i++)
+            if ((!at || strchr(" \t\"'", p[at - 1])) && word_begins(p + at, n - at, consoles[i]))
+                return true;
+    return false;
+}
+
+int linux_put_arguments(struct linux_plan *l, const char *p, size_t n, bool console, struct linux_out *o)
+{
+    static const char serial[] = "console=tty0 console=ttyS0,115200n8";
+    bool any = false;
     int r = 0;
     for (size_t at = 0; at < n && r == 0;) {
         size_t space = strspn(p + at, " \t");
@@ -72,23 +81,22 @@ static int put_arguments(struct linux_plan *l, const char *p, size_t n, bool who
         word = word < n - at ? word : n - at;
         if (!word && at < n)
             word = 1; /* a quote */
-        serial |= word_begins(p + at, word, "console=ttyS0") || word_begins(p + at, word, "console=hvc0");
         l->kernel_names |= word == 14 && word_begins(p + at, word, "net.ifnames=0");
         any |= word > 0;
         r = word ? put_argument(l, p + at, word, o) : 0;
         at += word;
     }
-    if (whole && !serial && wants_console(l)) {
+    if (console && !linux_has_serial(p, n) && linux_wants_console(l)) {
         if (any && n && p[n - 1] != ' ')
             linux_put(o, " ", 1);
-        linux_put(o, console, strlen(console));
+        linux_put(o, serial, strlen(serial));
     }
     return r;
 }
 
 /* ---- lines that have one ---- */
 
-enum kind { KIND_GRUB, KIND_ENTRY, KIND_SYSLINUX, KIND_DEFAULTS, KIND_CMDLINE };
+enum kind { KIND_GRUB, KIND_ENTRY, KIND_SYSLINUX, KIND_CMDLINE };
 
 /* If a line has a command line: where in it, and how long. */
 static bool find_arguments(enum kind kind, const char *line, size_t n, size_t *ret_at, size_t *ret_n)
@@ -97,7 +105,6 @@ static bool find_arguments(enum kind kind, const char *line, size_t n, size_t *r
         [KIND_GRUB] = { "linux", "linuxefi", "linux16", "kernel", NULL },
         [KIND_ENTRY] = { "options", NULL },
         [KIND_SYSLINUX] = { "append", "APPEND", NULL },
-        [KIND_DEFAULTS] = { "GRUB_CMDLINE_LINUX=", NULL },
         [KIND_CMDLINE] = { "", NULL },
     };
     size_t indent = strspn(line, " \t");
@@ -107,13 +114,7 @@ static bool find_arguments(enum kind kind, const char *line, size_t n, size_t *r
         size_t k = strlen(*w), at = indent + k;
         if (!word_begins(line + indent, n - indent, *w))
             continue;
-        if (kind == KIND_DEFAULTS && at + 1 < n && (line[at] == '"' || line[at] == '\'') &&
-            line[n - 1] == line[at]) {
-            *ret_at = at + 1;
-            *ret_n = n - at - 2;
-            return true;
-        }
-        if (kind != KIND_DEFAULTS && (!k || (at < n && (line[at] == ' ' || line[at] == '\t')))) {
+        if (!k || (at < n && (line[at] == ' ' || line[at] == '\t'))) {
             *ret_at = at;
             *ret_n = n - at;
             return true;
@@ -124,20 +125,20 @@ static bool find_arguments(enum kind kind, const char *line, size_t n, size_t *r
 
 /* An entry that boots a kernel with a root: no memory test, no Xen. GRUB's $kernelopts stands for one that
  * grubenv has. */
-static bool is_kernel(enum kind kind, const char *p, size_t n)
+static bool is_kernel(const char *p, size_t n)
 {
-    return kind == KIND_DEFAULTS || memmem(p, n, "root=", 5) != NULL;
+    return memmem(p, n, "root=", 5) != NULL;
 }
 
 static int put_line(struct linux_plan *l, enum kind kind, const char *line, size_t n, struct linux_out *o)
 {
     size_t at, length;
-    if (!find_arguments(kind, line, n, &at, &length) || !is_kernel(kind, line + at, length)) {
+    if (!find_arguments(kind, line, n, &at, &length) || !is_kernel(line + at, length)) {
         linux_put(o, line, n);
         return 0;
     }
     linux_put(o, line, at);
-    int r = put_arguments(l, line + at, length, true, o);
+    int r = linux_put_arguments(l, line + at, length, true, o);
     linux_put(o, line + at + length, n - at - length);
     return r;
 }
@@ -181,7 +182,7 @@ static int plan_grubenv(struct linux_plan *l, const char *path)
         n = n < content - at ? n : content - at;
         if (word_begins(text + at, n, name)) {
             linux_put(&o, name, k);
-            r = put_arguments(l, text + at + k, n - k, true, &o);
+            r = linux_put_arguments(l, text + at + k, n - k, true, &o);
         } else {
             linux_put(&o, text + at, n);
         }
@@ -277,14 +278,17 @@ int linux_plan_boot(struct linux_plan *l)
         { "boot/grub/menu.lst", KIND_GRUB },
         { "boot/extlinux.conf", KIND_SYSLINUX },
         { "boot/extlinux/extlinux.conf", KIND_SYSLINUX },
-        { "etc/default/grub", KIND_DEFAULTS },
+        { "boot/syslinux.cfg", KIND_SYSLINUX },
+        { "boot/syslinux/syslinux.cfg", KIND_SYSLINUX },
         { "etc/kernel/cmdline", KIND_CMDLINE },
     };
     int r = 0;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && r == 0; i++)
         r = plan_text(l, texts[i].path, texts[i].kind);
+    r = r < 0 ? r : linux_plan_grub_defaults(l);
     r = r < 0 ? r : plan_entries(l, "boot/loader/entries");
     r = r < 0 ? r : plan_grubenv(l, "boot/grub2/grubenv");
     r = r < 0 ? r : plan_grubenv(l, "boot/grub/grubenv");
-    return r < 0 ? r : plan_efi(l);
+    r = r < 0 ? r : plan_efi(l);
+    return r < 0 ? r : linux_plan_efi(l);
 }

@@ -2,7 +2,7 @@
 /* The target's modules in every initramfs. An archive with those that are missing, all that they need, and
  * the kernel's own index of modules is put behind the image (initramfs.h); no code of the guest is run. A
  * list of them makes its init load them even where no event does. What makes the image anew later gets the
- * same list.
+ * same list (prepare-linux-makers.c). Into a unified kernel image nothing can be put: it is only looked at.
  *
  * The index is the root file system's, of the same kernel: kmod finds nothing that the index doesn't have,
  * and an index may name more than there is.
@@ -11,11 +11,13 @@
 #include "../formats/cleanup.h"
 #include "initramfs.h"
 #include "prepare-linux.h"
+#include "uki.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     MAX_INDEX = 16 << 20,
@@ -53,6 +55,16 @@ static const struct wanted *wanted_modules(const struct prepare *p)
 {
     static const struct wanted *const of_target[PREPARE_TARGETS] = { of_hyperv, of_azure, of_kvm, of_kvm };
     return of_target[p->target];
+}
+
+static int block_until_remade(struct linux_plan *l, const char *why)
+{
+    char names[256] = "", advice[512];
+    for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
+        if (w->must || w->disk)
+            snprintf(names + strlen(names), sizeof names - strlen(names), " %s", w->name);
+    linux_remake_advice(l, names, advice, sizeof advice);
+    return linux_block(l, advice, "%s", why);
 }
 
 /* ---- a kernel's modules, as the root file system has them ---- */
@@ -105,13 +117,22 @@ static bool is_inside(const char *path, size_t n)
     return n && n < 1024 && path[0] != '/' && !memmem(path, n, "..", 2);
 }
 
+/* A module's path with the suffix that the image's modules have: "kernel/a.ko" for "kernel/a.ko.xz". */
+static void as_in_image(const struct initramfs *i, const char *path, char *ret, size_t size)
+{
+    const char *base = strrchr(path, '/'), *suffix = strstr(base ? base : path, ".ko");
+    int n = suffix && i->module_suffix[0] ? (int)(suffix - path) : (int)strlen(path);
+    snprintf(ret, size, "%.*s%s", n, path, suffix ? i->module_suffix : "");
+}
+
 static int want_path(struct kernel *k, const struct initramfs *i, const char *path, size_t n)
 {
-    char name[1024];
+    char name[1024], other[1040];
     if (!is_inside(path, n))
         return -EUCLEAN;
     snprintf(name, sizeof name, "%.*s", (int)n, path);
-    if (initramfs_has_module(i, name))
+    as_in_image(i, name, other, sizeof other);
+    if (initramfs_has_module(i, name) || initramfs_has_module(i, other))
         return 0;
     for (size_t m = 0; m < k->n_add; m++)
         if (k->add_length[m] == n && !memcmp(k->add[m], path, n))
@@ -206,6 +227,7 @@ struct segment {
     struct linux_plan *l;
     const struct initramfs *image;
     const struct kernel *kernel;
+    bool unpack; /* the image's modules have another suffix than the root's */
     struct cpio_out out;
     struct initramfs_dirs dirs;
 };
@@ -215,18 +237,47 @@ static void add_text(struct segment *s, const char *name, const char *text)
     initramfs_add(s->image, &s->out, &s->dirs, name, text, strlen(text));
 }
 
-/* A file of the kernel's directory. */
+/* What a file of the kernel's directory is called in the image. */
+static void name_there(const struct segment *s, const char *file, char *ret, size_t size)
+{
+    snprintf(ret, size, "%s%s/%s", s->image->lib_is_link ? "usr/" : "", s->kernel->root, file);
+}
+
+/* A file of the kernel's directory; a module without its compression where those of the image have another:
+ * what they are packed with may be unknown to the image's kmod. kmod goes by the bytes, not by the name. */
 static int copy_in(struct segment *s, const char *file, size_t max)
 {
     char from[2048], to[2048];
-    _cleanup_free_ uint8_t *bytes = NULL;
+    _cleanup_free_ uint8_t *bytes = NULL, *plain = NULL;
     size_t n;
     snprintf(from, sizeof from, "%s/%s", s->kernel->root, file);
-    snprintf(to, sizeof to, "%s%s/%s", s->image->lib_is_link ? "usr/" : "", s->kernel->root, file);
+    name_there(s, file, to, sizeof to);
     int r = s->l->p->ops->read(s->l->p, from, max, &bytes, &n);
+    if (r == 0 && s->unpack && max == MAX_MODULE)
+        r = initramfs_unpack(bytes, n, max, &plain, &n);
     if (r == 0)
-        initramfs_add(s->image, &s->out, &s->dirs, to, bytes, n);
+        initramfs_add(s->image, &s->out, &s->dirs, to, plain ? plain : bytes, n);
     return r;
+}
+
+/* The modules that the image has, by the names that the root's index has for them. */
+static void link_modules(struct segment *s)
+{
+    char path[1024], other[1040], name[2048];
+    for (const char *line = s->kernel->dep; *line;) {
+        size_t n = strcspn(line, ":\n");
+        if (is_inside(line, n)) {
+            snprintf(path, sizeof path, "%.*s", (int)n, line);
+            as_in_image(s->image, path, other, sizeof other);
+            name_there(s, path, name, sizeof name);
+            const char *base = strrchr(other, '/');
+            if (strcmp(path, other) && initramfs_has_module(s->image, other) &&
+                !initramfs_has_module(s->image, path))
+                initramfs_add_link(s->image, &s->out, &s->dirs, name, base ? base + 1 : other);
+        }
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
 }
 
 static int copy_modules(struct segment *s)
@@ -246,8 +297,7 @@ static int copy_modules(struct segment *s)
     return r;
 }
 
-/* The words of `names`, each put as `before`, it, `after`; those that `have` has as a line aren't. */
-static void put_words(struct linux_out *o, const char *names, const char *have, const char *after)
+void linux_put_words(struct linux_out *o, const char *names, const char *have, const char *after)
 {
     for (const char *p = names + strspn(names, " "); *p; p += strspn(p, " ")) {
         size_t n = strcspn(p, " ");
@@ -274,17 +324,17 @@ static int add_lists(struct segment *s)
         linux_put(&o, load ? load : "", load ? strlen(load) : 0);
         if (o.n && o.p[o.n - 1] != '\n')
             linux_put(&o, "\n", 1);
-        put_words(&o, s->kernel->names, load, "\n");
+        linux_put_words(&o, s->kernel->names, load, "\n");
         if ((r = linux_out_done(&o)) == 0)
             add_text(s, "conf/modules", o.p);
     } else if (s->image->maker == INITRAMFS_DRACUT) {
-        put_words(&o, s->kernel->names, NULL, "\n");
+        linux_put_words(&o, s->kernel->names, NULL, "\n");
         if ((r = linux_out_done(&o)) == 0) {
             snprintf(name, sizeof name, "etc/modules-load.d/ferryfs-%s.conf", target);
             add_text(s, name, o.p);
             o.n = 0;
             linux_put(&o, "rd.driver.pre=", 14);
-            put_words(&o, s->kernel->names, NULL, ",");
+            linux_put_words(&o, s->kernel->names, NULL, ",");
             o.n--; /* the last comma */
             linux_put(&o, "\n", 1);
             r = linux_out_done(&o);
@@ -304,6 +354,8 @@ static int append_segment(struct segment *s, const char *path, const struct init
     char reason[1200];
     size_t n;
     int r = copy_modules(s);
+    if (r == 0 && s->unpack)
+        link_modules(s);
     r = r < 0 ? r : add_lists(s);
     r = r < 0 ? r : initramfs_segment(s->image, f, &s->out, &bytes, &n);
     if (r == -ENOTSUP)
@@ -319,7 +371,7 @@ static int append_segment(struct segment *s, const char *path, const struct init
 /* ---- one image ---- */
 
 /* Where the modules of the image and those of the root are stored in another way, the root's index would hide
- * the image's. */
+ * the image's, but for links. Debian's initramfs-tools unpack .ko.xz. */
 static bool other_suffix(const struct initramfs *i, const struct kernel *k)
 {
     for (size_t m = 0; m < k->n_add; m++) {
@@ -330,6 +382,14 @@ static bool other_suffix(const struct initramfs *i, const struct kernel *k)
     return false;
 }
 
+static int block_suffix(struct linux_plan *l, const char *path, const struct initramfs *i)
+{
+    char why[400];
+    snprintf(why, sizeof why, "%.300s has modules named %s, and those of the root are named otherwise", path,
+             i->module_suffix);
+    return block_until_remade(l, why);
+}
+
 /* One kernel that won't do is no harm where there is another. */
 static int note_lacking(struct linux_plan *l, const char *version, const char *module)
 {
@@ -337,8 +397,19 @@ static int note_lacking(struct linux_plan *l, const char *version, const char *m
     return linux_note(l, "%s", l->lacking);
 }
 
+/* A unified image that lacks some. Another image may be what is booted: so it stands in the way only where
+ * there is none. */
+static int note_unified(struct linux_plan *l, const char *path, const struct kernel *k)
+{
+    snprintf(l->unified, sizeof l->unified,
+             "%.200s lacks%.200s, and nothing can be put into a unified kernel image, which is signed as a "
+             "whole",
+             path, k->names);
+    return linux_note(l, "%s", l->unified);
+}
+
 static int plan_image(struct linux_plan *l, const char *path, const struct initramfs *i,
-                      const struct initramfs_file *f)
+                      const struct initramfs_file *f, bool unified)
 {
     struct kernel k = { 0 };
     const char *version = i->kernel;
@@ -349,18 +420,18 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
     if (r == -ENOENT)
         r = linux_note(l, "%s isn't changed: the guest has no modules of its kernel %s", path, version);
     else if (r == 0 && (r = want_modules(&k, i, wanted_modules(l->p))) == 0) {
-        l->boots |= !k.lacks[0];
+        l->boots |= !k.lacks[0] && (!unified || !k.n_add);
         for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
             if (strstr(k.names, w->name))
                 add_word(l->modules, sizeof l->modules, w->name);
         if (k.lacks[0])
             r = note_lacking(l, version, k.lacks);
-        else if (k.n_add && other_suffix(i, &k))
-            r = linux_block(l, "make it anew in the guest, with these modules",
-                            "%s has modules named %s, and those of the root are named otherwise", path,
-                            i->module_suffix);
+        else if (k.n_add && unified)
+            r = note_unified(l, path, &k);
+        else if (k.n_add && other_suffix(i, &k) && i->maker == INITRAMFS_UNKNOWN)
+            r = block_suffix(l, path, i);
         else if (k.n_add) {
-            struct segment s = { .l = l, .image = i, .kernel = &k };
+            struct segment s = { .l = l, .image = i, .kernel = &k, .unpack = other_suffix(i, &k) };
             r = append_segment(&s, path, f);
             free(s.out.p);
             initramfs_dirs_done(&s.dirs);
@@ -373,17 +444,18 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
 struct image_file {
     struct prepare *p;
     const char *path;
+    uint64_t at; /* where the image begins in the file */
 };
 
 static int read_image(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret)
 {
     struct image_file *f = ctx;
-    return f->p->ops->read_at(f->p, f->path, buf, len, off, ret);
+    return f->p->ops->read_at(f->p, f->path, buf, len, f->at + off, ret);
 }
 
-static int look_at_image(struct linux_plan *l, const char *path)
+static int look_at_image(struct linux_plan *l, const char *path, bool unified)
 {
-    struct image_file file = { l->p, path };
+    struct image_file file = { l->p, path, 0 };
     struct prepare_stat st;
     struct initramfs image = { 0 };
     struct fault why = { 0 };
@@ -391,9 +463,16 @@ static int look_at_image(struct linux_plan *l, const char *path)
     if (r < 0)
         return r;
     struct initramfs_file f = { read_image, &file, st.size, path };
+    if (unified) {
+        uint64_t n;
+        r = uki_find_initrd(&f, &file.at, &n);
+        if (r < 0)
+            return r == -ENOENT ? 0 : r;
+        f.size = n;
+    }
     r = initramfs_read(&f, &image, &why);
     if (r == 0) {
-        r = plan_image(l, path, &image, &f);
+        r = plan_image(l, path, &image, &f, unified);
     } else if (r == -EUCLEAN || r == -ENOTSUP || r == -EFBIG) {
         char text[1600];
         fault_format(&why, text, sizeof text);
@@ -408,6 +487,7 @@ static int look_at_image(struct linux_plan *l, const char *path)
 struct images {
     char paths[MAX_IMAGES][300];
     size_t n;
+    const char *dir; /* that is being listed */
 };
 
 static bool contains_any(const char *name, const char *const *parts)
@@ -429,41 +509,35 @@ static int note_image(void *ctx, const char *name, uint32_t type)
     return 0;
 }
 
-/* What makes images anew gets the list, too. */
-static int plan_makers(struct linux_plan *l)
+static int note_unified_image(void *ctx, const char *name, uint32_t type)
 {
-    static const char tools[] = "etc/initramfs-tools/modules", reason[] = "the next initramfs has them, too";
-    _cleanup_free_ char *have = NULL;
-    struct linux_out o = { 0 };
-    const char *names = l->modules;
-    char path[128];
+    struct images *i = ctx;
+    size_t n = strlen(name);
+    if ((type & S_IFMT) == S_IFREG && n > 4 && n < 256 && !strcasecmp(name + n - 4, ".efi") &&
+        i->n < MAX_IMAGES)
+        snprintf(i->paths[i->n++], sizeof i->paths[0], "%s/%s", i->dir, name);
+    return 0;
+}
+
+/* Where systemd-boot, or the firmware itself, starts them. */
+static int look_at_unified(struct linux_plan *l, struct images *i)
+{
+    static const char *const dirs[] = { "boot/efi/EFI/Linux", "efi/EFI/Linux", "boot/EFI/Linux" };
     int r = 0;
-    if (!*names)
-        return 0;
-    if (linux_text(l, tools, &have) == 0) {
-        linux_put(&o, have, strlen(have));
-        if (o.n && o.p[o.n - 1] != '\n')
-            linux_put(&o, "\n", 1);
-        put_words(&o, names, have, "\n");
-        r = linux_out_done(&o);
-        r = r < 0 ? r : linux_file(l, tools, o.p, 0644, reason);
+    i->n = 0;
+    for (size_t k = 0; k < sizeof dirs / sizeof dirs[0] && r == 0; k++) {
+        i->dir = dirs[k];
+        r = l->p->ops->list(l->p, dirs[k], note_unified_image, i);
+        r = r == -ENOENT || r == -ENOTDIR ? 0 : r;
     }
-    if (r == 0 && linux_has(l, "etc/dracut.conf.d")) {
-        o.n = 0;
-        linux_put(&o, "add_drivers+=\"", 14);
-        linux_put(&o, names, strlen(names));
-        linux_put(&o, " \"\n", 3);
-        r = linux_out_done(&o);
-        snprintf(path, sizeof path, "etc/dracut.conf.d/zz-ferryfs-%s.conf",
-                 prepare_target_name(l->p->target));
-        r = r < 0 ? r : linux_file(l, path, o.p, 0644, reason);
-    }
-    free(o.p);
+    for (size_t k = 0; k < i->n && r == 0; k++)
+        r = look_at_image(l, i->paths[k], true);
+    l->unified_images = i->n;
     return r;
 }
 
-/* Has fstab a volume of its own for /boot? */
-static bool boot_is_volume(struct linux_plan *l)
+/* Has fstab a volume of its own for /boot? Then *ret is its file system. */
+static bool boot_is_volume(struct linux_plan *l, char ret[16])
 {
     _cleanup_free_ char *text = NULL;
     char where[8], copy[512];
@@ -471,10 +545,25 @@ static bool boot_is_volume(struct linux_plan *l)
         return false;
     for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
         snprintf(copy, sizeof copy, "%.*s", (int)strcspn(line, "\n"), line);
-        if (copy[0] != '#' && sscanf(copy, "%*s %7s", where) == 1 && !strcmp(where, "/boot"))
+        if (copy[0] != '#' && sscanf(copy, "%*s %7s %15s", where, ret) == 2 && !strcmp(where, "/boot"))
             return true;
     }
     return false;
+}
+
+/* Nothing to put modules into. A /boot that can't be read, or shows none, isn't one without an initramfs. */
+static int say_no_image(struct linux_plan *l)
+{
+    static const char *const written[] = { "ext2", "ext3", "ext4", "vfat", "auto", NULL };
+    char type[16], why[256];
+    if (!boot_is_volume(l, type))
+        return l->unified_images ? 0 : linux_note(l, "there is no initramfs in /boot");
+    for (const char *const *w = written; *w; w++)
+        if (!strcmp(type, *w))
+            return linux_block(l, "name all disks of the guest as sources, or prepare it where it runs",
+                               "there is no initramfs to be seen in /boot, which is a volume of its own");
+    snprintf(why, sizeof why, "/boot is a volume of %s, and the initramfs in it can't be changed here", type);
+    return block_until_remade(l, why);
 }
 
 int linux_plan_initramfs(struct linux_plan *l)
@@ -484,15 +573,16 @@ int linux_plan_initramfs(struct linux_plan *l)
         return -ENOMEM;
     int r = l->p->ops->list(l->p, "boot", note_image, i);
     r = r == -ENOENT ? 0 : r;
-    if (r == 0 && !i->n)
-        r = boot_is_volume(l)
-                ? linux_block(l, "give the guest a /boot of ext4, or prepare it where it runs",
-                              "there is no initramfs to be seen in /boot, which is a volume of its own")
-                : linux_note(l, "there is no initramfs in /boot");
-    for (size_t k = 0; k < i->n && r == 0; k++)
-        r = look_at_image(l, i->paths[k]);
+    size_t n = i->n;
+    for (size_t k = 0; k < n && r == 0; k++)
+        r = look_at_image(l, i->paths[k], false);
+    r = r < 0 ? r : look_at_unified(l, i);
     free(i);
+    if (r == 0 && !n)
+        r = say_no_image(l);
     if (r == 0 && l->lacking[0] && !l->boots)
         r = linux_block(l, "give the VM a SATA disk, or install a newer kernel", "%s", l->lacking);
-    return r < 0 ? r : plan_makers(l);
+    else if (r == 0 && l->unified[0] && !l->boots)
+        r = block_until_remade(l, l->unified);
+    return r < 0 ? r : linux_plan_makers(l);
 }

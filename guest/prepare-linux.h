@@ -14,6 +14,8 @@ struct linux_plan {
     bool adds_files;   /* a file that wasn't there is planned: SELinux has no label for it */
     char modules[512]; /* those that the target needs and a kernel has, each behind a space */
     char lacking[320]; /* a kernel that the target's disks are unknown to; "": none */
+    char unified[640]; /* a unified kernel image that lacks modules; "": none */
+    size_t unified_images;
     bool boots;        /* there is one that has what it needs */
     bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
 };
@@ -47,12 +49,33 @@ static inline int linux_out_done(struct linux_out *o)
     return o->failed ? -12 /* ENOMEM */ : 0;
 }
 
+/* The words of `names`, each with `after` behind it; those that `have` has as the first of a line aren't. */
+void linux_put_words(struct linux_out *o, const char *names, const char *have, const char *after);
+
 /* ---- prepare-linux-initramfs.c: the target's modules in every initramfs, now and when it is made anew ----
  */
 int linux_plan_initramfs(struct linux_plan *l);
 
 /* ---- prepare-linux-boot.c: the kernel's command line, wherever a boot loader has it ---- */
+#define LINUX_BOOT_REASON "the kernel finds its root by UUID, and speaks on the serial port"
 int linux_plan_boot(struct linux_plan *l);
+bool linux_wants_console(const struct linux_plan *l);
+/* Has a command line, or a part of one, a console that isn't a screen? */
+bool linux_has_serial(const char *p, size_t n);
+/* The arguments, without the line's end, with steady names for devices. `console`: and a serial console, if
+ * the target wants one and they have none. */
+int linux_put_arguments(struct linux_plan *l, const char *p, size_t n, bool console, struct linux_out *o);
+
+/* ---- prepare-linux-grub.c: what grub-mkconfig makes the command lines of later ---- */
+int linux_plan_grub_defaults(struct linux_plan *l);
+
+/* ---- prepare-linux-efi.c: a boot loader that firmware without boot entries finds ---- */
+int linux_plan_efi(struct linux_plan *l);
+
+/* ---- prepare-linux-makers.c: what makes an initramfs anew gets the list of modules, too ---- */
+int linux_plan_makers(struct linux_plan *l);
+/* What to do in the guest so that its initramfs has the modules in `names`, each behind a space. */
+void linux_remake_advice(struct linux_plan *l, const char *names, char *ret, size_t size);
 
 /* ---- prepare-linux-net.c: adapters keep their names ---- */
 int linux_plan_net(struct linux_plan *l);

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A converted view that boots is the best test of all: a small machine (SYSLINUX in an MBR and a FAT partition, Debian's or
-# this machine's kernel, an ext4 partition) becomes an OVA with a streamOptimized disk, and boots in QEMU from its views.
-# The guest prints what it reads from the disk (tests/tools/guest-init.c), which must be what was put there.
+# this machine's kernel, an ext4 partition) becomes an OVA with a streamOptimized disk, gets a file through guest/, and boots
+# in QEMU from a view and from a copy. The guest prints what it reads from the disk (tests/tools/guest-init.c), which must
+# be what was put there.
 . "$(dirname "$0")/lib.sh"
 need qemu-system-x86_64 qemu-img syslinux mkfs.fat mcopy mkfs.ext4 sfdisk cpio cc jq tar modprobe
 export MTOOLSRC=/dev/null MTOOLS_SKIP_CHECK=1
@@ -56,7 +57,9 @@ T
 }
 
 make_data_partition() {
-    mkdir -p data
+    mkdir -p data/etc data/usr
+    echo 'PRETTY_NAME="Ferry Linux 1"' >data/etc/os-release
+    echo '/dev/sda2 / ext4 defaults 0 1' >data/etc/fstab
     echo "a view that boots, $RANDOM" >data/marker
     head -c 6M /dev/urandom >data/blob
     truncate -s 40M ext4.img
@@ -100,7 +103,7 @@ boot() {
         -serial "file:$console" -drive "if=none,id=disk,format=$1,file=$2,snapshot=on" \
         -device virtio-blk-pci,drive=disk >qemu.out 2>&1 </dev/null
     is "$1: QEMU ends when the guest turns itself off" $? 0
-    for line in "marker $marker" "blob $(sha data/blob)" "disk $disk_sha" "done"; do
+    for line in "marker $marker" "word $word" "blob $(sha data/blob)" "disk $disk_sha" "done"; do
         tr -d '\r' <"$console" | grep -qxF "guest: $line" && { pass; continue; }
         cat qemu.out "$console" >boot.out
         tail -n 20 boot.out >"$out"
@@ -115,11 +118,17 @@ check "a disk of both" make_disk
 check "an OVA of it" make_ova
 [ "$failed" = 0 ] || exit 1
 marker=$(cat data/marker)
-disk_sha=$(sha disk.img)
+word="came through guest/, $RANDOM"
+before=$(sha guest.ova)
 
-mount_ok guest.ova
+mount_ok guest.ova -- -o overlay=kept
 is "the loader is in the FAT volume" "$(sha "$mnt/volumes/disk0p1/vmlinuz")" "$(sha "$kernel")"
+check "a file, through guest/" sh -c "echo '$word' >'$mnt/guest/word'"
+disk_sha=$(sha "$mnt/disks/disk0/disk.raw")
+check "the disk is another one now" test "$disk_sha" != "$(sha disk.img)"
+check "disk.qcow2 is copied out" cp "$mnt/disks/disk0/disk.qcow2" copy.qcow2
 boot vhdx "$mnt/disks/disk0/disk.vhdx"
-boot raw "$mnt/disks/disk0/disk.raw"
 unmount
+boot qcow2 copy.qcow2
+is "the OVA is as it was" "$(sha guest.ova)" "$before"
 finish

@@ -57,9 +57,10 @@ T
     qemu-img convert -O vmdk -o subformat=streamOptimized "$1" "$work/d.vmdk" && tar -C "$work" -cf "$2" d.ovf d.vmdk && rm -r "$work"
 }
 
-# word_unit DIR WORD [ROOT-DEVICE-COMMAND]: a unit, enabled, that prints WORD on the serial console and turns the machine off.
+# word_unit DIR WORD [stay]: a unit, enabled, that prints WORD on the serial console and, without `stay`, turns the machine off.
 word_unit() {
-    local units=$1/etc/systemd/system
+    local units=$1/etc/systemd/system then='; sleep 1; systemctl poweroff -ff'
+    [ -z "${3-}" ] || then=
     cat >"$units/ferry-word.service" <<T && mkdir -p "$units/sysinit.target.wants" &&
 [Unit]
 Description=Says a word
@@ -67,17 +68,31 @@ DefaultDependencies=no
 After=systemd-remount-fs.service
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'echo; echo "guest: $2"; echo "guest: root on \$\$(findmnt -no SOURCE /)"; sync; sleep 1; systemctl poweroff -ff'
+ExecStart=/bin/sh -c 'echo; echo "guest: $2"; echo "guest: root on \$\$(findmnt -no SOURCE /)"; sync$then'
 StandardOutput=tty
 TTYPath=/dev/ttyS0
 T
         ln -s ../ferry-word.service "$units/sysinit.target.wants/ferry-word.service"
 }
 
-# boot NAME FORMAT FILE CONTROLLER: the console is $tmp/NAME.console; returns QEMU's exit status, 124 after $boot_seconds.
-# CONTROLLER: virtio-blk, virtio-scsi, nvme. QEMU's own writes go to a file that it unlinks (snapshot=on).
+# The console that boot writes is waited for until a login prompt stands on it; QEMU (PID) is ended then. 1: there was none.
+wait_for_login() { # wait_for_login PID CONSOLE
+    local deadline=$((SECONDS + ${boot_seconds:-400})) status=1
+    while [ $SECONDS -lt $deadline ] && kill -0 "$1" 2>/dev/null; do
+        # No newline is behind a prompt.
+        grep -qaE '^ferry-debian login: ' "$2" 2>/dev/null && { status=0; break; }
+        sleep 0.5
+    done
+    kill "$1" 2>/dev/null
+    wait "$1"
+    return $status
+}
+
+# boot NAME FORMAT FILE CONTROLLER [login]: the console is $tmp/NAME.console; returns QEMU's exit status, 124 after
+# $boot_seconds; with `login`, 0 when a login prompt came. CONTROLLER: virtio-blk, virtio-scsi, nvme. QEMU's own writes go to
+# a file that it unlinks (snapshot=on).
 boot() {
-    local device
+    local device pid
     case $4 in
     virtio-blk) device=(-device "virtio-blk-pci,drive=disk") ;;
     virtio-scsi) device=(-device virtio-scsi-pci -device "scsi-hd,drive=disk") ;;
@@ -85,13 +100,15 @@ boot() {
     esac
     timeout "${boot_seconds:-400}" qemu-system-x86_64 -accel tcg -cpu max -m 640 -nodefaults -display none -no-reboot \
         -nic none -serial "file:$tmp/$1.console" -drive "if=none,id=disk,format=$2,file=$3,snapshot=on" "${device[@]}" \
-        >"$tmp/$1.qemu" 2>&1 </dev/null
+        >"$tmp/$1.qemu" 2>&1 </dev/null &
+    pid=$!
+    if [ -n "${5-}" ]; then wait_for_login $pid "$tmp/$1.console"; else wait $pid; fi
 }
 
 # says NAME LINE: is it on the console that boot wrote?
 says() { tr -d '\r' <"$tmp/$1.console" | grep -qxF "guest: $2"; }
 
-# boot_meanwhile NAME FORMAT FILE CONTROLLER: in the background, until booted NAME WORD.
+# boot_meanwhile NAME FORMAT FILE CONTROLLER [login]: in the background, until booted NAME WORD.
 boot_meanwhile() {
     { boot "$@"; echo $? >"$tmp/$1.status"; } &
     booting[$1]=$!
@@ -105,6 +122,14 @@ booted() {
     says "$1" "$2" && { pass; return; }
     { cat "$tmp/$1.qemu" && tail -n 20 "$tmp/$1.console"; } >"$out"
     fail "$1: the guest does not say '$2'" "$out"
+}
+
+# logs_in NAME FORMAT FILE CONTROLLER WORD: it boots to a login prompt, and printed the word on its way.
+logs_in() {
+    check "$1: a login prompt on the serial console" boot "${@:1:4}" login
+    says "$1" "$5" && { pass; return; }
+    { cat "$tmp/$1.qemu" && tail -n 20 "$tmp/$1.console"; } >"$out"
+    fail "$1: the guest does not say '$5'" "$out"
 }
 
 # boots NAME FORMAT FILE CONTROLLER WORD

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A Debian whose initramfs was made for another controller (NVMe: no virtio, no Hyper-V) doesn't find its root on virtio.
-# After `echo apply >prepare/kvm` it does, with initramfs-tools and with dracut, whose images are their own programs' work.
+# After `echo apply >prepare/kvm` it does, with initramfs-tools and with dracut, whose images are their own programs' work,
+# and comes to its login prompt on a serial console, which the second one had no kernel argument for before.
 # Its fstab and GRUB have /dev/sda1, which is what no disk is called there. Hyper-V's controller isn't in QEMU: what is put
 # into the images for it is looked at by cpio.
 # FERRYFS_BOOT_ALL=1 boots it with the image packed by each compressor, too.
@@ -15,18 +16,23 @@ initrd=/boot/initrd.img-$kernel_version
 word=word-$RANDOM$RANDOM
 cd "$tmp" || exit 1
 
-# make_guest NAME: NAME.ova, whose initramfs is the file narrow.
+# make_guest NAME [CONSOLE]: NAME.ova, whose initramfs is the file narrow. CONSOLE: what its boot loader has instead of the
+# serial console.
 make_guest() {
+    local console=${2-console=ttyS0}
     cp --sparse=always "$debian/root.ext4" root.ext4
     echo '/dev/sda1 / ext4 errors=remount-ro 0 1' >fstab
     debugfs -R 'cat /boot/grub/grub.cfg' root.ext4 2>/dev/null |
-        sed 's,root=UUID=[^ ]*,root=/dev/sda1,; s,panic=-1,panic=-1 rootdelay=5 rd.shell=0 rd.retry=5 rd.emergency=reboot,' >grub.cfg
+        sed "s,root=UUID=[^ ]*,root=/dev/sda1,; s,console=ttyS0,$console,
+            s,panic=-1,panic=-1 rootdelay=5 rd.shell=0 rd.retry=5 rd.emergency=reboot," >grub.cfg
+    printf 'GRUB_CMDLINE_LINUX_DEFAULT="%s"\nGRUB_CMDLINE_LINUX=""\n' "$console" >default-grub
     printf '# VMware\nauto ens192\niface ens192 inet static\n    address 192.0.2.7/24\n' >interfaces
     printf '[Unit]\nDescription=x\n[Service]\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n' >vmtoolsd.service
     check "$1: grub.cfg has the device" grep -q 'root=/dev/sda1 .*rootdelay' grub.cfg
     check "$1: its initramfs" put_in root.ext4 narrow "$initrd"
     check "$1: its fstab" put_in root.ext4 fstab /etc/fstab
     check "$1: its grub.cfg" put_in root.ext4 grub.cfg /boot/grub/grub.cfg
+    check "$1: its defaults" put_in root.ext4 default-grub /etc/default/grub
     debugfs -w -R 'mkdir /etc/network' root.ext4 >>debugfs.log 2>&1
     put_in root.ext4 interfaces /etc/network/interfaces
     put_in root.ext4 vmtoolsd.service /lib/systemd/system/vmtoolsd.service
@@ -54,7 +60,7 @@ hyperv_archive() {
 prepared() {
     local before size text
     mount_ok "$1.ova" -- -o "overlay=$1.kept"
-    check "$1: a word" word_unit "$mnt/guest" "$word"
+    check "$1: a word" word_unit "$mnt/guest" "$word" stay
     before=$(state)
     size=$(stat -c %s "$mnt/guest$initrd")
     text=$(plan kvm)
@@ -74,7 +80,8 @@ prepared() {
     check "$1: apply" sh -c "echo apply >'$mnt/prepare/kvm'"
     is "$1: then there is nothing to do" "$(plan kvm)" 'nothing to do'
     like "$1: fstab" "$(cat "$mnt/guest/etc/fstab")" "^UUID=$debian_uuid / ext4 errors=remount-ro 0 1$"
-    like "$1: grub.cfg" "$(cat "$mnt/guest/boot/grub/grub.cfg")" "linux.* root=UUID=$debian_uuid ro console=ttyS0 "
+    like "$1: grub.cfg" "$(cat "$mnt/guest/boot/grub/grub.cfg")" "linux.* root=UUID=$debian_uuid ro .*console=ttyS0"
+    like "$1: GRUB's defaults" "$(cat "$mnt/guest/etc/default/grub")" 'console=ttyS0'
     like "$1: the adapter's name" "$(tr '\n' ' ' <"$mnt/guest/etc/systemd/network/10-ferryfs-ens192.link")" \
         "^\[Match\] MACAddress=$need_mac Type=ether +\[Link\] Name=ens192"
     is "$1: the tools are masked" "$(readlink "$mnt/guest/etc/systemd/system/vmtoolsd.service" | sed 's,.*/,,')" null
@@ -87,7 +94,7 @@ prepared() {
         check "$1: for want of its root" grep -qE '/dev/sda1 does not exist' "$1-before.console"
         rm "$1-before.qcow2"
     fi
-    boots "$1" qcow2 "$1.qcow2" "$2" "$word"
+    logs_in "$1" qcow2 "$1.qcow2" "$2" "$word"
     check "$1: its root" says "$1" "root on $3"
     rm "$1.qcow2"
 
@@ -105,7 +112,7 @@ make_guest tools
 look_before=yes prepared tools virtio-scsi /dev/sda1
 
 check "the initramfs of dracut" take_from "$debian/root.ext4" /boot/narrow-dracut narrow
-make_guest dracut
+make_guest dracut quiet
 prepared dracut virtio-blk /dev/vda1
 
 if [ -n "${FERRYFS_BOOT_ALL-}" ]; then

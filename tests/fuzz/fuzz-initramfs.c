@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Any bytes as an initramfs. One that can be read can have an archive put behind it, and then has all that it
- * had, and what is in the archive. */
-#include "guest/initramfs.h"
+/* Any bytes as an initramfs, or as a unified kernel image that has one. One that can be read can have an
+ * archive put behind it, and then has all that it had, and what is in the archive. */
+#include "guest/uki.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -47,7 +47,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct initramfs_file f = { image_read, &image, size, "initrd" };
     struct initramfs i;
     struct fault why;
+    uint64_t at, n_inside;
     memset(&why, 0, sizeof why);
+    if (uki_find_initrd(&f, &at, &n_inside) == 0) {
+        assert(n_inside && at <= size && n_inside <= size - at);
+        image = (struct image){ data + at, (size_t)n_inside };
+        f.size = n_inside;
+    }
     if (initramfs_read(&f, &i, &why) == 0) {
         struct cpio_out o = { 0 };
         struct initramfs_dirs dirs = { 0 };

@@ -22,6 +22,11 @@ static const char *const paths[] = {
     "etc/initramfs-tools/modules",
     "lib/modules/6.1/modules.dep",
     "boot/initrd.img-6.1",
+    "etc/default/grub.d/a.cfg",
+    "etc/mkinitcpio.conf",
+    "etc/sysconfig/kernel",
+    "etc/dracut.conf.d/a.conf",
+    "boot/efi/EFI/Linux/a.efi",
 };
 
 static void add_kernel(struct toy_guest *g)

@@ -4,6 +4,7 @@
 // says on the serial console
 //
 //     guest: marker TEXT         the first line of the partition's file `marker`
+//     guest: word TEXT           of its file `word`
 //     guest: blob SHA-256        of its file `blob`
 //     guest: disk SHA-256        of all of /dev/vda
 //     guest: done
@@ -67,14 +68,14 @@ static void say_digest(const char *what, const char *path)
     printf("\n");
 }
 
-static void say_marker(void)
+static void say_line(const char *what, const char *path)
 {
     char line[200];
-    FILE *f = fopen("/root/marker", "re");
+    FILE *f = fopen(path, "re");
     if (f && fgets(line, sizeof line, f))
-        printf("guest: marker %s", line);
+        printf("guest: %s %s", what, line);
     else
-        complain("/root/marker");
+        complain(path);
     if (f)
         fclose(f);
 }
@@ -93,7 +94,8 @@ int main(void)
         usleep(10000);
     if (mount("/dev/vda2", "/root", "ext4", MS_RDONLY, NULL))
         complain("mount");
-    say_marker();
+    say_line("marker", "/root/marker");
+    say_line("word", "/root/word");
     say_digest("blob", "/root/blob");
     say_digest("disk", "/dev/vda");
     printf("guest: done\n");

@@ -294,13 +294,39 @@ static void directories(void **state)
     free(image);
 }
 
+/* One file, packed and not. */
+static void unpack(void **state)
+{
+    static const char *const filters[] = { "gzip", "xz", "zstd" };
+    static struct image packed;
+    struct cpio_out want = main_archive();
+    uint8_t *got;
+    size_t n;
+    (void)state;
+    for (size_t k = 0; k < 3; k++) {
+        packed.n = 0;
+        if (!put_packed(&packed, filters[k]))
+            continue;
+        assert_int_equal(initramfs_unpack(packed.bytes, packed.n, want.n, &got, &n), 0);
+        assert_int_equal(n, want.n);
+        assert_memory_equal(got, want.p, n);
+        free(got);
+        assert_int_equal(initramfs_unpack(packed.bytes, packed.n, want.n - 1, &got, &n), -EFBIG);
+        assert_int_equal(initramfs_unpack(packed.bytes, packed.n / 2, want.n, &got, &n), -EUCLEAN);
+    }
+    assert_true(packed.n); /* zlib is always there */
+    assert_int_equal(initramfs_unpack(want.p, want.n, want.n, &got, &n), 0);
+    assert_int_equal(n, want.n);
+    assert_memory_equal(got, want.p, n);
+    free(got);
+    free(want.p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),
-        cmocka_unit_test(lz4_with_a_tail),
-        cmocka_unit_test(damaged),
-        cmocka_unit_test(directories),
+        cmocka_unit_test(shapes),      cmocka_unit_test(lz4_with_a_tail), cmocka_unit_test(damaged),
+        cmocka_unit_test(directories), cmocka_unit_test(unpack),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

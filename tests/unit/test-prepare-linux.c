@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a plan for a Linux guest has, file by file; and that a second one has nothing. Initramfs images:
  * test-initramfs.c, and that all of it boots: tests/e2e/prepare-linux.sh. */
-#include "guest/initramfs.h"
+#include "guest/uki.h"
 #include "toy-prepare.h"
 #include "unit.h"
 
@@ -66,10 +66,6 @@ static void boot_loaders(void **state)
             "console=ttyS0,115200n8\n");
     becomes(PREPARE_KVM, "boot/loader/entries/b.conf", "options root=UUID=1 console=ttyS0\n",
             "options root=UUID=1 console=ttyS0\n");
-    becomes(
-        PREPARE_KUBEVIRT, "etc/default/grub",
-        "GRUB_CMDLINE_LINUX=\"\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n",
-        "GRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200n8\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n");
     becomes(PREPARE_KVM, "etc/kernel/cmdline", "root=/dev/vda1 rw\n",
             "root=UUID=0f-a1 rw console=tty0 console=ttyS0,115200n8\n");
     becomes(PREPARE_KVM, "boot/extlinux.conf", "  APPEND root=/dev/sda1\n",
@@ -78,6 +74,75 @@ static void boot_loaders(void **state)
     toy_text(g, "boot/grub/grub.cfg", "linux /vmlinuz root=/dev/sdc1\n");
     assert_int_equal(plan_linux(&g->prepare), 0);
     assert_int_equal(g->blocks, 1);
+    toy_free(g);
+}
+
+#define SERIAL "console=tty0 console=ttyS0,115200n8"
+
+/* /etc/default/grub alone. */
+static void grub_defaults(void **state)
+{
+    static const char *const cases[][2] = {
+        { "GRUB_CMDLINE_LINUX=\"\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n",
+          "GRUB_CMDLINE_LINUX=\"" SERIAL "\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n" },
+        { "GRUB_CMDLINE_LINUX='a' # b\n", "GRUB_CMDLINE_LINUX='a " SERIAL "' # b\n" },
+        { "GRUB_CMDLINE_LINUX=\"a \\\" b\"\n", "GRUB_CMDLINE_LINUX=\"a \\\" b " SERIAL "\"\n" },
+        /* Without quotes; with nothing; not at all. */
+        { "GRUB_CMDLINE_LINUX=quiet\n", "GRUB_CMDLINE_LINUX=\"quiet " SERIAL "\"\n" },
+        { "\texport GRUB_CMDLINE_LINUX= # b\n", "\texport GRUB_CMDLINE_LINUX=\"" SERIAL "\" # b\n" },
+        { "GRUB_TIMEOUT=5", "GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"" SERIAL "\"\n" },
+        { "#GRUB_CMDLINE_LINUX=\"\"\n", "#GRUB_CMDLINE_LINUX=\"\"\nGRUB_CMDLINE_LINUX=\"" SERIAL "\"\n" },
+        /* A console in one of the two is one. */
+        { "GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\nGRUB_CMDLINE_LINUX=\"a\"\n", NULL },
+        { "GRUB_CMDLINE_LINUX=\"a console=hvc0\"\n", NULL },
+        { "GRUB_CMDLINE_LINUX=console=ttyS0\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX b\"\n", NULL },
+        { "GRUB_CMDLINE_LINUX=console=ttyS0\nGRUB_CMDLINE_LINUX+=\" b\"\n", NULL },
+        /* One that is assigned anew isn't. */
+        { "GRUB_CMDLINE_LINUX=console=ttyS0\nGRUB_CMDLINE_LINUX=\"b\"\n",
+          "GRUB_CMDLINE_LINUX=console=ttyS0\nGRUB_CMDLINE_LINUX=\"b " SERIAL "\"\n" },
+        { "GRUB_CMDLINE_LINUX=console=ttyS0\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX_DEFAULT b\"\n",
+          "GRUB_CMDLINE_LINUX=console=ttyS0\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX_DEFAULT b " SERIAL
+          "\"\n" },
+        /* Devices, in both. */
+        { "GRUB_CMDLINE_LINUX_DEFAULT=\"resume=/dev/sda1 "
+          "console=ttyS0\"\nGRUB_CMDLINE_LINUX=root=/dev/sda1\n",
+          "GRUB_CMDLINE_LINUX_DEFAULT=\"resume=UUID=0f-a1 "
+          "console=ttyS0\"\nGRUB_CMDLINE_LINUX=root=UUID=0f-a1\n" },
+        /* Shell that isn't understood is left, and nothing is put behind it. */
+        { "GRUB_CMDLINE_LINUX=\"a\nb\"\n", NULL },
+        { "GRUB_CMDLINE_LINUX=\"a\"'b'\n", NULL },
+        { "GRUB_CMDLINE_LINUX=a\\ b\n", NULL },
+        { "GRUB_CMDLINE_LINUX=a\"b\"\n", NULL },
+    };
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++)
+        becomes(PREPARE_KVM, "etc/default/grub", cases[k][0], cases[k][1] ? cases[k][1] : cases[k][0]);
+    becomes(PREPARE_HYPERV, "etc/default/grub", "GRUB_CMDLINE_LINUX=\"\"\n", "GRUB_CMDLINE_LINUX=\"\"\n");
+}
+
+/* What comes later in the order of names counts. */
+static void grub_drop_ins(void **state)
+{
+    (void)state;
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    toy_text(g, "etc/default/grub.d/50-b.cfg", "GRUB_CMDLINE_LINUX=\"b\"\n");
+    toy_text(g, "etc/default/grub.d/40-a.cfg", "GRUB_CMDLINE_LINUX=\"a root=/dev/sda1\"\n");
+    toy_text(g, "etc/default/grub.d/60-c.off", "GRUB_CMDLINE_LINUX=\"c\"\n");
+    toy_text(g, "etc/default/grub", "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n");
+    planned(g);
+    assert_string_equal(text_of(g, "etc/default/grub"), "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n");
+    assert_string_equal(text_of(g, "etc/default/grub.d/40-a.cfg"),
+                        "GRUB_CMDLINE_LINUX=\"a root=UUID=0f-a1\"\n");
+    assert_string_equal(text_of(g, "etc/default/grub.d/50-b.cfg"), "GRUB_CMDLINE_LINUX=\"b " SERIAL "\"\n");
+    assert_string_equal(text_of(g, "etc/default/grub.d/60-c.off"), "GRUB_CMDLINE_LINUX=\"c\"\n");
+    toy_free(g);
+    /* Debian's images for clouds. */
+    g = toy_new(PREPARE_KVM);
+    toy_text(g, "etc/default/grub", "GRUB_CMDLINE_LINUX=\"\"\n");
+    toy_text(g, "etc/default/grub.d/10_cloud.cfg",
+             "GRUB_CMDLINE_LINUX=\"${GRUB_CMDLINE_LINUX} console=ttyS0,115200\"\n");
+    planned(g);
+    assert_int_equal(g->changes, 0);
     toy_free(g);
 }
 
@@ -225,6 +290,36 @@ static void images(void **state)
     }
 }
 
+/* The root's modules are packed, and the image's aren't, as in Debian 13: what the image has gets the names
+ * that the root's index has, by links. */
+static void images_packed_otherwise(void **state)
+{
+    static const char dep[] =
+        "kernel/nvme.ko.xz:\nkernel/virtio_pci.ko.xz: kernel/nvme.ko.xz kernel/virtio.ko.xz\n"
+        "kernel/virtio.ko.xz:\nkernel/virtio-blk.ko.xz: kernel/virtio.ko.xz\nkernel/other.ko.xz:\n";
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    struct initramfs i;
+    (void)state;
+    put_kernel(g, "conf/initramfs.conf", dep, "");
+    toy_text(g, "lib/modules/6.1/kernel/virtio_pci.ko.xz", "pci");
+    toy_text(g, "lib/modules/6.1/kernel/virtio-blk.ko.xz", "blk");
+    toy_text(g, "lib/modules/6.1/kernel/virtio.ko.xz", "virtio");
+    planned(g);
+    struct toy_file *image = toy_find(&g->prepare, "boot/initrd.img-6.1");
+    struct initramfs_file f = { read_image, g, image->n, "initrd" };
+    assert_int_equal(initramfs_read(&f, &i, NULL), 0);
+    assert_true(initramfs_has_module(&i, "kernel/virtio_pci.ko.xz"));
+    assert_true(initramfs_has_module(&i, "kernel/virtio-blk.ko.xz"));
+    assert_true(initramfs_has_module(&i, "kernel/nvme.ko.xz"));
+    assert_false(initramfs_has_module(&i, "kernel/virtio_pci.ko"));
+    assert_false(initramfs_has_module(&i, "kernel/other.ko.xz"));
+    const char *link = memmem(image->bytes, image->n, "kernel/nvme.ko.xz", 18);
+    assert_non_null(link);
+    assert_non_null(memmem(link, 64, "\0nvme.ko", 8)); /* what it leads to stands behind its name */
+    initramfs_done(&i);
+    toy_free(g);
+}
+
 /* What stands in the way is said, and nothing put there. */
 static void images_that_cannot(void **state)
 {
@@ -242,7 +337,7 @@ static void images_that_cannot(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         struct toy_guest *g = toy_new(PREPARE_KVM);
-        put_kernel(g, "conf/initramfs.conf", cases[k].dep, cases[k].builtin);
+        put_kernel(g, "unknown", cases[k].dep, cases[k].builtin);
         size_t n = toy_find(&g->prepare, "boot/initrd.img-6.1")->n;
         int r = plan_linux(&g->prepare);
         assert_int_equal(r, cases[k].said ? 0 : -EUCLEAN);
@@ -257,12 +352,241 @@ static void images_that_cannot(void **state)
 /* A /boot whose volume isn't shown, or has nothing. */
 static void boot_elsewhere(void **state)
 {
-    struct toy_guest *g = toy_new(PREPARE_HYPERV);
+    static const struct {
+        const char *type, *makes, *said, *advice;
+    } cases[] = {
+        { "xfs", "etc/dracut.conf.d/a.conf", "BLOCKED: /boot is a volume of xfs, and the initramfs in it",
+          "run dracut --force --regenerate-all --add-drivers \"hv_vmbus hv_storvsc\"" },
+        { "btrfs", "etc/mkinitcpio.conf", "BLOCKED: /boot is a volume of btrfs, and the initramfs in it",
+          "add hv_vmbus hv_storvsc to MODULES in /etc/mkinitcpio.conf and run mkinitcpio -P" },
+        { "xfs", "etc/initramfs-tools/modules", "BLOCKED: /boot is a volume of xfs, and the initramfs in it",
+          "add hv_vmbus hv_storvsc to /etc/initramfs-tools/modules and run update-initramfs -u -k all" },
+        { "ext4", "etc/mkinitcpio.conf", "BLOCKED: there is no initramfs to be seen in /boot", "all disks" },
+    };
     (void)state;
-    toy_text(g, "etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 /boot xfs defaults 0 0\n");
-    assert_int_equal(plan_linux(&g->prepare), 0);
-    assert_int_equal(g->blocks, 1);
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct toy_guest *g = toy_new(PREPARE_HYPERV);
+        char fstab_text[100];
+        snprintf(fstab_text, sizeof fstab_text, "UUID=1 / ext4 defaults 0 1\nUUID=2 /boot %s defaults 0 0\n",
+                 cases[k].type);
+        toy_text(g, "etc/fstab", fstab_text);
+        toy_text(g, cases[k].makes, "");
+        assert_int_equal(plan_linux(&g->prepare), 0);
+        assert_int_equal(g->blocks, 1);
+        assert_non_null(strstr(g->said, cases[k].said));
+        assert_non_null(strstr(g->advice, cases[k].advice));
+        toy_free(g);
+    }
+}
+
+/* ---- what makes images anew ---- */
+
+static const char kvm_words[] = "virtio_pci virtio_blk";
+
+/* With an image of a kernel that has these as modules: `before` becomes `after`. */
+static void maker_becomes(const char *path, const char *before, const char *after)
+{
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    put_kernel(g, "conf/initramfs.conf", all_modules, "");
+    toy_text(g, path, before);
+    planned(g);
+    assert_string_equal(text_of(g, path), after);
     toy_free(g);
+}
+
+static void makers(void **state)
+{
+    static const char mkinitcpio[] = "etc/mkinitcpio.conf", suse[] = "etc/sysconfig/kernel";
+    (void)state;
+    maker_becomes(mkinitcpio, "# MODULES=(x)\nMODULES=()\nHOOKS=(base udev)\n",
+                  "# MODULES=(x)\nMODULES=(virtio_pci virtio_blk)\nHOOKS=(base udev)\n");
+    maker_becomes(mkinitcpio, "MODULES=(old)\nMODULES=(ext4 virtio_blk) # y\n",
+                  "MODULES=(old)\nMODULES=(ext4 virtio_blk virtio_pci) # y\n");
+    maker_becomes(mkinitcpio, "MODULES=\"ext4 \"\n", "MODULES=\"ext4 virtio_pci virtio_blk\"\n");
+    maker_becomes(mkinitcpio, "MODULES=(virtio_blk virtio_pci)", "MODULES=(virtio_blk virtio_pci)");
+    maker_becomes(mkinitcpio, "MODULES=(\n  ext4\n)\n", "MODULES=(\n  ext4\n)\n");
+    maker_becomes(suse, "# a\nINITRD_MODULES=\"ata_piix\"\n",
+                  "# a\nINITRD_MODULES=\"ata_piix virtio_pci virtio_blk\"\n");
+    maker_becomes(suse, "# a\nMODULES_LOADED_ON_BOOT=\"\"\n", "# a\nMODULES_LOADED_ON_BOOT=\"\"\n");
+}
+
+/* dracut's list, and what would keep it from having an effect. */
+static void dracut_lists(void **state)
+{
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    char want[80];
+    (void)state;
+    put_kernel(g, "usr/lib/dracut", all_modules, "");
+    toy_put(g, "etc/dracut.conf.d", NULL, 0, false);
+    toy_text(g, "etc/dracut.conf.d/a.conf",
+             "# omit_drivers+=\" virtio_blk \"\nomit_drivers+=\" xvirtio_pci \"\n");
+    toy_text(g, "etc/dracut.conf.d/b.conf",
+             "add_drivers+=\" virtio_blk \"\n omit_drivers+=\" a virtio_pci\"\n");
+    planned(g);
+    snprintf(want, sizeof want, "add_drivers+=\" %s \"\n", kvm_words);
+    assert_string_equal(text_of(g, "etc/dracut.conf.d/zz-ferryfs-kvm.conf"), want);
+    assert_non_null(strstr(g->said, "/etc/dracut.conf.d/b.conf leaves virtio_pci out"));
+    assert_null(strstr(g->said, "a.conf"));
+    assert_null(strstr(g->said, "virtio_blk"));
+    toy_free(g);
+}
+
+/* ---- EFI ---- */
+
+static struct toy_guest *efi_guest(const char *const *files)
+{
+    struct toy_guest *g = toy_new(PREPARE_HYPERV);
+    char path[128], *slash;
+    for (; *files; files++) {
+        snprintf(path, sizeof path, "boot/efi/EFI/%s", *files);
+        toy_text(g, path, *files);
+        while ((slash = strrchr(path, '/')) && slash > path + 8) {
+            *slash = 0;
+            if (!toy_find(&g->prepare, path))
+                toy_put(g, path, NULL, 0, false);
+        }
+    }
+    return g;
+}
+
+/* What stands in EFI/BOOT afterwards is of these files; "(none)": it isn't there. */
+static void fallback_is(const char *const *files, const char *loader, const char *grub, const char *other)
+{
+    struct toy_guest *g = efi_guest(files);
+    toy_text(g, "etc/os-release", "NAME=x\nID=\"debian\"\n");
+    planned(g);
+    assert_string_equal(text_of(g, "boot/efi/EFI/BOOT/BOOTX64.EFI"), loader);
+    assert_string_equal(text_of(g, "boot/efi/EFI/BOOT/grubx64.efi"), grub);
+    assert_string_equal(text_of(g, "boot/efi/EFI/BOOT/mmx64.efi"), other);
+    assert_string_equal(text_of(g, "boot/efi/EFI/BOOT/fbx64.efi"), "(none)");
+    assert_null(toy_find(&g->prepare, ".autorelabel"));
+    toy_free(g);
+}
+
+static void efi_fallback(void **state)
+{
+    (void)state;
+    const char *const shim[] = { "debian/shimx64.efi", "debian/grubx64.efi", "debian/mmx64.efi",
+                                 "debian/fbx64.efi",   "debian/BOOTX64.CSV", NULL };
+    fallback_is(shim, "debian/shimx64.efi", "debian/grubx64.efi", "debian/mmx64.efi");
+    const char *const grub[] = { "debian/grubx64.efi", NULL };
+    fallback_is(grub, "debian/grubx64.efi", "(none)", "(none)");
+    const char *const there[] = { "debian/shimx64.efi", "debian/grubx64.efi", "BOOT/BOOTX64.EFI", NULL };
+    fallback_is(there, "BOOT/BOOTX64.EFI", "(none)", "(none)");
+    /* A shim that has no GRUB beside it starts nothing; of two distributions, that of the guest. */
+    const char *const lone[] = { "other/shimx64.efi", "systemd/systemd-bootx64.efi", NULL };
+    fallback_is(lone, "systemd/systemd-bootx64.efi", "(none)", "(none)");
+    const char *const two[] = { "aaa/shimx64.efi",
+                                "aaa/grubx64.efi",
+                                "debian/shimx64.efi",
+                                "debian/grubx64.efi",
+                                "zzz/shimx64.efi",
+                                "zzz/grubx64.efi",
+                                NULL };
+    fallback_is(two, "debian/shimx64.efi", "debian/grubx64.efi", "(none)");
+    /* Windows' isn't the guest's. */
+    const char *const windows[] = { "Microsoft/grubx64.efi", NULL };
+    fallback_is(windows, "(none)", "(none)", "(none)");
+}
+
+/* A program with two sections, the second its initramfs. */
+static size_t put_unified(uint8_t *p, size_t max, const void *initrd, size_t n)
+{
+    enum { HEADER = 0x80, SECTIONS = HEADER + 24 + 0xf0, AT = 0x400 };
+    memset(p, 0, max);
+    memcpy(p, "MZ", 2);
+    p[0x3c] = HEADER;
+    memcpy(p + HEADER, "PE\0\0", 4);
+    p[HEADER + 6] = 2;
+    p[HEADER + 20] = 0xf0;
+    memcpy(p + SECTIONS, ".linux", 6);
+    memcpy(p + SECTIONS + 40, ".initrd", 7);
+    uint32_t fields[] = { (uint32_t)n, 0, (uint32_t)((n + 511) / 512 * 512), AT }; /* little-endian hosts */
+    memcpy(p + SECTIONS + 40 + 8, fields, sizeof fields);
+    memcpy(p + AT, initrd, n);
+    return AT + (n + 511) / 512 * 512;
+}
+
+static void unified_is(const char *const *names, const char *said, size_t blocks)
+{
+    static const char path[] = "boot/efi/EFI/Linux/a.EFI";
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    struct cpio_out o = { 0 };
+    uint8_t image[8192];
+    for (; *names; names++)
+        cpio_add(&o, *names, S_IFREG | 0644, "x", 1);
+    assert_int_equal(cpio_end(&o), 0);
+    toy_put(g, path, image, put_unified(image, sizeof image, o.p, o.n), false);
+    free(o.p);
+    toy_text(g, "lib/modules/6.1/modules.dep", all_modules);
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->changes, 0);
+    assert_int_equal(g->blocks, blocks);
+    if (said)
+        assert_non_null(strstr(g->said, said));
+    else
+        assert_string_equal(g->said, "");
+    toy_free(g);
+}
+
+static void unified_images(void **state)
+{
+    const char *const all[] = { "usr/lib/modules/6.1/kernel/virtio_pci.ko",
+                                "usr/lib/modules/6.1/kernel/virtio.ko",
+                                "usr/lib/modules/6.1/kernel/virtio-blk.ko", NULL };
+    const char *const some[] = { "usr/lib/modules/6.1/kernel/nvme.ko", NULL };
+    (void)state;
+    unified_is(all, NULL, 0);
+    unified_is(some, "BLOCKED: boot/efi/EFI/Linux/a.EFI lacks virtio_pci virtio_blk", 1);
+    /* Beside an image that can be changed it is only said. */
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    struct cpio_out o = { 0 };
+    uint8_t image[8192];
+    put_kernel(g, "conf/initramfs.conf", all_modules, "");
+    cpio_add(&o, some[0], S_IFREG | 0644, "x", 1);
+    assert_int_equal(cpio_end(&o), 0);
+    size_t n = put_unified(image, sizeof image, o.p, o.n);
+    toy_put(g, "efi/EFI/Linux/a.efi", image, n, false);
+    free(o.p);
+    planned(g);
+    assert_int_equal(g->blocks, 0);
+    assert_non_null(
+        strstr(g->said, "efi/EFI/Linux/a.efi lacks virtio_pci virtio_blk, and nothing can be put"));
+    toy_free(g);
+}
+
+/* A program cut anywhere is no image, or one that is cut; nothing is read behind its end. */
+static int read_bytes(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret)
+{
+    const struct toy_file *f = ctx;
+    *ret = off >= f->n ? 0 : len < f->n - off ? len : f->n - (size_t)off;
+    if (*ret)
+        memcpy(buf, f->bytes + off, *ret);
+    return 0;
+}
+
+static void unified_cut(void **state)
+{
+    uint8_t image[8192], some[600] = { 1 };
+    size_t n = put_unified(image, sizeof image, some, sizeof some);
+    (void)state;
+    for (size_t cut = 0; cut <= n; cut++) {
+        struct toy_file bytes = { .bytes = image, .n = cut };
+        struct initramfs_file f = { read_bytes, &bytes, cut, "a.efi" };
+        uint64_t at = 0, length = 0;
+        int r = uki_find_initrd(&f, &at, &length);
+        assert_int_equal(r, cut >= 0x400 + sizeof some ? 0 : -ENOENT);
+        if (r == 0) {
+            assert_int_equal(at, 0x400);
+            assert_int_equal(length, sizeof some);
+        }
+    }
+    /* The section says that it begins where the file has ended. */
+    memset(image + 0x80 + 24 + 0xf0 + 40 + 20, 0xff, 4);
+    struct toy_file bytes = { .bytes = image, .n = n };
+    struct initramfs_file f = { read_bytes, &bytes, n, "a.efi" };
+    uint64_t at, length;
+    assert_int_equal(uki_find_initrd(&f, &at, &length), -ENOENT);
 }
 
 int main(void)
@@ -270,12 +594,20 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fstab),
         cmocka_unit_test(boot_loaders),
+        cmocka_unit_test(grub_defaults),
+        cmocka_unit_test(grub_drop_ins),
         cmocka_unit_test(grubenv),
         cmocka_unit_test(network),
         cmocka_unit_test(tools),
         cmocka_unit_test(images),
+        cmocka_unit_test(images_packed_otherwise),
         cmocka_unit_test(images_that_cannot),
         cmocka_unit_test(boot_elsewhere),
+        cmocka_unit_test(makers),
+        cmocka_unit_test(dracut_lists),
+        cmocka_unit_test(efi_fallback),
+        cmocka_unit_test(unified_images),
+        cmocka_unit_test(unified_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,8 @@ struct toy_guest {
     struct prepare prepare; /* first */
     struct toy_file files[TOY_FILES];
     size_t n, changes, blocks;
-    char said[8192]; /* blocks and notes, a line each */
+    char said[8192];   /* blocks and notes, a line each */
+    char advice[1024]; /* what the last block has to do */
 };
 
 static inline struct toy_file *toy_find(struct prepare *p, const char *path)
@@ -205,7 +206,7 @@ static inline int toy_say(struct toy_guest *g, const char *a, const char *b)
 static inline int toy_block(struct prepare *p, const char *why, const char *what_to_do)
 {
     struct toy_guest *g = (struct toy_guest *)(void *)p;
-    (void)what_to_do;
+    snprintf(g->advice, sizeof g->advice, "%s", what_to_do);
     g->blocks++;
     return toy_say(g, "BLOCKED: ", why);
 }

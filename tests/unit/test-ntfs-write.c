@@ -361,8 +361,8 @@ static void check_refused(int error)
     entries_of(VOLUME_ROOT);
 }
 
-/* From one or another write on the disk refuses all, until it doesn't: nothing is called synced as long as that lasts,
- * then the volume is sound, and is written to. */
+/* From one or another write on the disk refuses all, until it doesn't: nothing is called synced as long as
+ * that lasts, then the volume is sound, and is written to. */
 static void test_failing_writes(void **state)
 {
     (void)state;

@@ -236,7 +236,7 @@ static int read_runs(const struct ntfs_data *d, uint8_t *buf, size_t len, uint64
         uint64_t at, follow;
         bool stored = locate(d, off, &at, &follow);
         size_t n = min_u64(len, follow);
-        int r = stored ? disk_pread(d->ntfs->disk, buf, n, at) : give_zeros(d, buf, n);
+        int r = stored ? late_writes_read(&d->ntfs->late, buf, n, at) : give_zeros(d, buf, n);
         if (r < 0)
             return -EIO;
         buf += n;

@@ -10,8 +10,8 @@
  * stack each: short reads are served from a few recent blocks. All calls come with the volume's lock held.
  *
  * Writes go through to the disk at once (file data is read past this device), and change the recent blocks
- * too. The library goes on after a write that failed, as well as it can; the device remembers it, for whoever
- * must know that the disk may hold half an operation. */
+ * too. The library goes on after a write that failed, as well as it can, and leaves half an operation: so
+ * what the disk refuses is kept (late-writes.h), and the library sees no failure. */
 #include "ntfs.h"
 
 #include "../formats/checked.h"
@@ -32,7 +32,8 @@ enum { READS_ALLOWED = 65536 };
 
 struct ntfs_disk {
     struct disk *disk;
-    bool writable, broken;    /* broken: a write failed */
+    struct late_writes *late; /* not owned: all reads and writes of `disk` */
+    bool writable;
     struct ntfs_freed *freed; /* owned; NULL: not watched */
     int64_t pos;              /* of read, write and seek */
     unsigned allowed;         /* reads left, see ntfs_device_allow() */
@@ -98,9 +99,9 @@ static int read_short(struct ntfs_disk *d, uint8_t *buf, size_t len, uint64_t of
         if (d->held[slot] != block) {
             size_t want = min_u64(BLOCK, d->disk->size - block * BLOCK);
             d->held[slot] = BLOCK_NONE;
-            int r = disk_pread(d->disk, d->blocks[slot], want, block * BLOCK);
+            int r = late_writes_read(d->late, d->blocks[slot], want, block * BLOCK);
             if (r < 0) /* something near it is damaged: what was asked for may be whole */
-                return disk_pread(d->disk, buf, len, off);
+                return late_writes_read(d->late, buf, len, off);
             d->held[slot] = block;
         }
         memcpy(buf, d->blocks[slot] + within, n);
@@ -120,7 +121,7 @@ static s64 device_pread(struct ntfs_device *dev, void *buf, s64 count, s64 offse
     d->allowed--;
     if (count >= 0 && offset >= 0 && range_inside((uint64_t)offset, (uint64_t)count, d->disk->size))
         r = count <= SHORT ? read_short(d, buf, (size_t)count, (uint64_t)offset)
-                           : disk_pread(d->disk, buf, (size_t)count, (uint64_t)offset);
+                           : late_writes_read(d->late, buf, (size_t)count, (uint64_t)offset);
 out:
     if (r < 0) {
         errno = -r;
@@ -163,9 +164,8 @@ static s64 device_pwrite(struct ntfs_device *dev, const void *buf, s64 count, s6
     } else if (count >= 0 && offset >= 0 && range_inside((uint64_t)offset, (uint64_t)count, d->disk->size)) {
         if (d->freed)
             ntfs_freed_note(d->freed, (uint64_t)offset, (uint64_t)count);
-        r = disk_pwrite(d->disk, buf, (size_t)count, (uint64_t)offset);
+        r = late_writes_put(d->late, buf, (size_t)count, (uint64_t)offset);
         update_recent(d, r < 0 ? NULL : buf, (uint64_t)count, (uint64_t)offset);
-        d->broken |= r < 0;
     }
     if (r < 0) {
         errno = -r;
@@ -214,14 +214,14 @@ static struct ntfs_device_operations device_ops = {
     .ioctl = device_ioctl,
 };
 
-struct ntfs_device *ntfs_disk_device_new(struct disk *disk, const char *name, bool writable)
+struct ntfs_device *ntfs_disk_device_new(struct late_writes *late, const char *name, bool writable)
 {
     struct ntfs_disk *d = malloc(sizeof *d);
     if (!d)
         return NULL;
-    d->disk = disk;
+    d->disk = late->disk;
+    d->late = late;
     d->writable = writable;
-    d->broken = false;
     d->freed = NULL;
     d->pos = 0;
     d->allowed = READS_ALLOWED;
@@ -248,11 +248,6 @@ void ntfs_device_protect(struct ntfs_device *dev)
 {
     NDevSetReadOnly(dev);
     disk_of(dev)->writable = false;
-}
-
-bool ntfs_device_broken(struct ntfs_device *dev)
-{
-    return disk_of(dev)->broken;
 }
 
 /* ---- what became free ---- */

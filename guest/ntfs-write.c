@@ -23,7 +23,14 @@ enum {
 
 int ntfs_may_write(struct ntfs *v)
 {
-    return ntfs_device_broken(v->lib->dev) ? -EIO : 0;
+    return late_writes_settle(&v->late);
+}
+
+/* How a change of content went: whoever copies a file learns of a full disk at the write, not only at an
+ * fsync, though what is done stays done, and becomes durable with the next commit that finds room. */
+static int said(struct ntfs *v, int r)
+{
+    return r ? r : late_writes_error(&v->late);
 }
 
 int ntfs_room(struct ntfs *v, uint64_t clusters)
@@ -182,8 +189,7 @@ int ntfs_write_file(struct volume_file *f, const void *buf, size_t len, uint64_t
         r = ntfs_get_inode(v, ino, &ni);
     if (!r) {
         struct ntfs_node *n = ntfs_change_begin(v, ino);
-        r = write_data(v, ni, buf, len, off);
-        r = ntfs_put_inode(ni, r);
+        r = said(v, ntfs_put_inode(ni, write_data(v, ni, buf, len, off)));
         ntfs_change_end(n);
     }
     ntfs_unlock(v);
@@ -270,8 +276,7 @@ int ntfs_allocate(struct volume_file *f, int mode, uint64_t off, uint64_t len)
         r = ntfs_get_inode(v, ino, &ni);
     if (!r) {
         struct ntfs_node *n = ntfs_change_begin(v, ino);
-        r = allocate(v, ni, end);
-        r = ntfs_put_inode(ni, r);
+        r = said(v, ntfs_put_inode(ni, allocate(v, ni, end)));
         ntfs_change_end(n);
     }
     ntfs_unlock(v);

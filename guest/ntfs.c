@@ -16,8 +16,9 @@
  * Writing: no inode of the library's stays open from one call to the next, and closing one writes it; what it
  * keeps for the whole volume ($MFT's own record and the like) is written by sync. The log isn't written: it
  * is clean, or the volume isn't written, and Windows finds a volume that was shut down. Atomicity is the
- * disk's affair (an overlay that commits): a write that failed leaves half an operation, so from then on
- * nothing is written, nor is the volume called synced, and what was committed before is what counts.
+ * disk's affair (an overlay that commits). A write that the disk refuses, as the host has no room, would
+ * leave half an operation: it waits (late-writes.h), and until the disk takes it nothing new is begun, nor is
+ * the volume called synced. Then all goes on.
  *
  * The library trusts a volume not to make it run for ever: an index whose blocks refer to each other in a
  * circle would. The device counts what one call reads and fails beyond a limit, see ntfs_lock(). */
@@ -347,6 +348,7 @@ static void ntfs_close(struct volume *volume)
     struct ntfs *v = ntfs_of(volume);
     if (v->lib)
         ntfs_umount(v->lib, FALSE);
+    late_writes_done(&v->late);
     ntfs_list_done(v);
     pthread_mutex_destroy(&v->lock);
     notes_done(&v->volume.notes);
@@ -390,7 +392,7 @@ static void init_library(void)
 
 static int mount_library(struct ntfs *v, const char *name, bool writable, struct fault *fault)
 {
-    struct ntfs_device *dev = ntfs_disk_device_new(v->disk, name, writable);
+    struct ntfs_device *dev = ntfs_disk_device_new(&v->late, name, writable);
     if (!dev)
         return fault_in(fault, -ENOMEM, name, "out of memory");
     /* FORENSIC: the mount itself writes nothing; whether writing is safe is for ntfs_check_state(). */
@@ -448,6 +450,7 @@ static int open_volume(struct disk *disk, const char *name, struct cache *cache,
     v->volume.ops = &ntfs_ops;
     v->volume.caseless = true;
     v->disk = disk;
+    late_writes_init(&v->late, disk);
     v->cache = cache;
     for (size_t i = 0; i < sizeof v->units_owner / sizeof v->units_owner[0]; i++)
         v->units_owner[i] = cache_owner_new();

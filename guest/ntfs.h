@@ -8,6 +8,7 @@
  * that need that say "locked" here. What an open file needs (struct ntfs_data) is copied out once, and its
  * bytes are then read from the disk without the lock and without the library. */
 #include "ntfs-lib.h"
+#include "late-writes.h"
 #include "volume.h"
 
 #include <stdatomic.h>
@@ -21,10 +22,11 @@ struct ntfs_listing;
 struct ntfs_node;
 
 struct ntfs {
-    struct volume volume; /* first */
-    struct disk *disk;    /* not owned */
-    struct cache *cache;  /* not owned */
-    ntfs_volume *lib;     /* owned; protected by lock, but for the constants copied below */
+    struct volume volume;    /* first */
+    struct disk *disk;       /* not owned */
+    struct late_writes late; /* over disk: what is read and written goes through it */
+    struct cache *cache;     /* not owned */
+    ntfs_volume *lib;        /* owned; protected by lock, but for the constants copied below */
     unsigned cluster_shift;
     uint64_t clusters;             /* on the volume */
     uint64_t records;              /* in the MFT */
@@ -53,16 +55,15 @@ int ntfs_failed(void);
 int ntfs_write_failed(void);
 
 /* ---- ntfs-device.c ---- */
-/* The library's device over `disk`. NULL: no memory. Owned by the library once a mount succeeded. */
-struct ntfs_device *ntfs_disk_device_new(struct disk *disk, const char *name, bool writable);
+/* The library's device over `late`, which outlives it. NULL: no memory. Owned by the library once a mount
+ * succeeded. */
+struct ntfs_device *ntfs_disk_device_new(struct late_writes *late, const char *name, bool writable);
 /* After a mount that failed. */
 void ntfs_disk_device_free(struct ntfs_device *dev);
 /* Allows the device so many more reads; see ntfs_lock(). */
 void ntfs_device_allow(struct ntfs_device *dev);
 /* From now on nothing is written: the volume can't be written safely after all. */
 void ntfs_device_protect(struct ntfs_device *dev);
-/* Has a write failed? Then what lies on the disk may be half an operation. Locked. */
-bool ntfs_device_broken(struct ntfs_device *dev);
 /* Begins to note which clusters are freed. `v->lib` is mounted. Without memory nothing is noted. Locked. */
 void ntfs_device_watch(struct ntfs *v);
 /* Discards the clusters that were freed since the last call and are free still. Locked. */
@@ -141,7 +142,8 @@ int ntfs_load_file(struct ntfs *v, ntfs_inode *ni, struct ntfs_data *ret);
 int ntfs_write_file(struct volume_file *f, const void *buf, size_t len, uint64_t off);
 int ntfs_allocate(struct volume_file *f, int mode, uint64_t off, uint64_t len);
 int ntfs_setattr(struct volume *volume, uint64_t ino, const struct volume_attr *a, unsigned which);
-/* -EIO once a write has failed: what the disk holds now isn't to be built on. Locked. */
+/* What whoever changes the volume asks first: -errno while the disk refuses what was written before, -EIO for
+ * good when that was lost (see late-writes.h). Locked. */
 int ntfs_may_write(struct ntfs *v);
 /* Is there room for so many clusters, and for the metadata that an operation may need? -ENOSPC. What names
  * need (0 clusters) is set aside from what data may take. Locked. */

@@ -16,6 +16,7 @@ struct filedisk {
     int fd;
     long fail_after; /* so many writes more succeed; negative: all do */
     int fail_with;   /* -errno of those that don't */
+    bool fail_once;  /* only one of them doesn't */
     long writes, failed;
     uint64_t discarded; /* bytes */
 };
@@ -43,6 +44,8 @@ static inline int filedisk_pwrite(struct disk *d, const void *buf, size_t len, u
     struct filedisk *f = filedisk_of(d);
     if (!f->fail_after) {
         f->failed++;
+        if (f->fail_once)
+            f->fail_after = -1;
         return f->fail_with;
     }
     if (f->fail_after > 0)

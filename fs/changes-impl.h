@@ -69,7 +69,8 @@ struct changes {
     struct ferry *f;
     struct change *list; /* owned */
     size_t n;
-    uint64_t kept, keep_max; /* bytes of old states: see changes_keep() */
+    uint64_t kept, keep_max; /* bytes of old states, and of new ones: see changes_keep() */
+    uint64_t made, make_max;
     int error;
     char *blocked; /* owned: "why; what to do" */
     char **notes;  /* owned */

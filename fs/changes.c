@@ -20,12 +20,14 @@ struct changes *changes_new(struct ferry *f)
     c->prepare.ops = &prepare_ops;
     c->f = f;
     c->keep_max = CHANGE_FILE_MAX;
+    c->make_max = RECORD_MAX;
     return c;
 }
 
-void changes_keep(struct changes *c, uint64_t max)
+void changes_keep(struct changes *c, uint64_t kept, uint64_t made)
 {
-    c->keep_max = max;
+    c->keep_max = kept;
+    c->make_max = made;
 }
 
 /* What of that may still be kept. */
@@ -137,6 +139,8 @@ int changes_push(struct changes *c, struct change *made)
     int r = !made->path || !made->reason ? -ENOMEM : c->n >= CHANGES_MAX ? -EFBIG : 0;
     if (!r && kept_bytes(made) && kept_bytes(made) > keep_room(c))
         r = -EFBIG;
+    if (!r && made->new.n > c->make_max - c->made)
+        r = -EFBIG;
     struct change *list = r ? NULL : reallocarray(c->list, c->n + 1, sizeof *list);
     if (!list) {
         change_done(made);
@@ -144,6 +148,7 @@ int changes_push(struct changes *c, struct change *made)
     }
     c->list = list;
     c->kept += kept_bytes(made);
+    c->made += made->new.n;
     list[c->n++] = *made;
     *made = (struct change){ 0 };
     return 0;
@@ -153,6 +158,7 @@ void changes_drop(struct changes *c, struct change *which)
 {
     size_t i = (size_t)(which - c->list);
     c->kept -= kept_bytes(which);
+    c->made -= which->new.n;
     change_done(which);
     memmove(which, which + 1, (--c->n - i) * sizeof *which);
 }

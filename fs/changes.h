@@ -29,9 +29,9 @@
 struct changes;
 
 struct changes *changes_new(struct ferry *f); /* NULL: no memory */
-/* How many bytes of what is there may be kept in memory for taking changes back (512 MiB): -EFBIG above that.
- */
-void changes_keep(struct changes *c, uint64_t max);
+/* How many bytes may be kept in memory, of what is there, for taking changes back (512 MiB), and of what is
+ * made of it (1 GiB): -EFBIG above that. */
+void changes_keep(struct changes *c, uint64_t kept, uint64_t made);
 void changes_free(struct changes *c); /* NULL is fine */
 DEFINE_CLEANUP(struct changes *, changes_free)
 /* For planners; target and macs are for the caller to set. */

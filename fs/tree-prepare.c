@@ -104,8 +104,8 @@ static int plan_guest(struct ferry *f, struct changes *c)
     return r < 0 || changes_blocked(c) ? r : plan_windows(changes_prepare(c), root);
 }
 
-/* Bytes of a guest that a plan keeps: a plan may be read of any image. */
-enum { PLAN_KEEPS = 32 << 20 };
+/* Bytes of the guest that a plan keeps, and of what it makes: a plan may be read of any image. */
+enum { PLAN_KEEPS = 32 << 20, PLAN_MAKES = 64 << 20 };
 
 static int make_plan(struct ferry *f, enum prepare_target target, struct changes **ret)
 {
@@ -113,7 +113,7 @@ static int make_plan(struct ferry *f, enum prepare_target target, struct changes
     _cleanup_free_ const char **macs = calloc(f->vm->n_nics + 1, sizeof *macs);
     if (!c || !macs)
         return -ENOMEM;
-    changes_keep(c, PLAN_KEEPS);
+    changes_keep(c, PLAN_KEEPS, PLAN_MAKES);
     struct prepare *p = changes_prepare(c);
     p->target = target;
     for (size_t i = 0; i < f->vm->n_nics; i++)

@@ -10,6 +10,7 @@
 
 #include <archive.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,25 +18,80 @@
 enum {
     CHUNK = 1 << 18,
     MAX_NAMES = 1 << 18,
-    MAX_NAME_BYTES = 1 << 26, /* of all names */
+    MAX_NAME_BYTES = 1 << 24, /* of all names */
     MAX_LOAD = 1 << 16,       /* conf/modules */
     MAX_SEGMENTS = 64,        /* of ours */
 };
-static const uint64_t max_unpacked = 4ULL << 30;
+static const uint64_t max_image = 1ULL << 30;   /* bytes of its file */
+static const uint64_t max_window = 64ULL << 20; /* what a decompressor keeps of what it has unpacked */
 
 static const struct {
     const char *name;
     uint8_t magic[6];
     uint8_t n;
+    int (*support)(struct archive *a);
 } packings[] = {
-    { "gzip", { 0x1f, 0x8b }, 2 },
-    { "bzip2", { 'B', 'Z', 'h' }, 3 },
-    { "xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6 },
-    { "lzma", { 0x5d, 0, 0 }, 3 },
-    { "lzo", { 0x89, 'L', 'Z', 'O' }, 4 },
-    { "lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4 },
-    { "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4 },
+    { "gzip", { 0x1f, 0x8b }, 2, archive_read_support_filter_gzip },
+    { "bzip2", { 'B', 'Z', 'h' }, 3, archive_read_support_filter_bzip2 },
+    { "xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6, archive_read_support_filter_xz },
+    { "lzma", { 0x5d, 0, 0 }, 3, archive_read_support_filter_lzma },
+    { "lzo", { 0x89, 'L', 'Z', 'O' }, 4, archive_read_support_filter_lzop },
+    { "lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4, archive_read_support_filter_lz4 },
+    { "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4, archive_read_support_filter_zstd },
 };
+
+static const char *packing_of(const uint8_t *head, size_t n)
+{
+    for (size_t k = 0; k < sizeof packings / sizeof packings[0]; k++)
+        if (n >= packings[k].n && !memcmp(head, packings[k].magic, packings[k].n))
+            return packings[k].name;
+    return NULL;
+}
+
+/* libarchive may undo this compression, and none besides. A warning says that it would start a program for
+ * it: never on a guest's bytes. */
+static int support(struct archive *a, const char *packing)
+{
+    for (size_t k = 0; k < sizeof packings / sizeof packings[0]; k++)
+        if (!strcmp(packings[k].name, packing) && packings[k].support(a) == ARCHIVE_OK)
+            return archive_read_support_format_raw(a) == ARCHIVE_OK ? 0 : -ENOMEM;
+    return -ENOTSUP;
+}
+
+enum { HEAD = 64 };
+
+/* Of the first block: its header has, behind two sizes that may be left out, a filter each, LZMA2 last. */
+static uint64_t xz_window(struct bytes head)
+{
+    uint8_t flags = u8(head, 13);
+    size_t at = 14;
+    for (int k = !!(flags & 0x40) + !!(flags & 0x80); k; k--) /* seven bits a byte, the last below 0x80 */
+        while (u8(head, at++) & 0x80 && !head.bad->set)
+            ;
+    for (int k = flags & 3; k;
+         k--) /* others first: a number below 0x80, the length of what it is told, and that */
+        at += 2 + u8(head, at + 1);
+    uint8_t bits = u8(head, at + 2);
+    if (head.bad->set || u8(head, at) != 0x21 || bits > 40)
+        return UINT64_MAX;
+    return (uint64_t)(2 | (bits & 1)) << (bits / 2 + 11);
+}
+
+/* The window, or dictionary, that a stream's first header asks for. Sources: RFC 8878, 3.1.1.1; the .xz
+ * format, 3.1 and 5.3.1; .lzma's header. */
+static uint64_t window_of(const char *packing, struct bytes head)
+{
+    if (!strcmp(packing, "lzma"))
+        return le32(head, 1);
+    if (!strcmp(packing, "xz"))
+        return xz_window(head);
+    uint8_t descriptor = u8(head, 4);
+    if (strcmp(packing, "zstd") ||
+        descriptor & 0x20) /* a single segment: its window is its content, which is counted */
+        return 0;
+    uint64_t base = UINT64_C(1024) << (u8(head, 5) >> 3);
+    return base + base / 8 * (u8(head, 5) & 7);
+}
 
 /* ---- what is in it ---- */
 
@@ -44,6 +100,7 @@ struct reading {
     struct initramfs *image;
     struct fault *fault;
     uint64_t at, end; /* where the next part is; where the image ends for now */
+    uint64_t left;    /* bytes that may still be unpacked */
     size_t name_bytes;
 };
 
@@ -140,8 +197,8 @@ struct packed {
     uint64_t at, end;
     struct archive *archive;
     uint8_t chunk[CHUNK];
-    int error;       /* of reading */
-    uint64_t pulled; /* bytes */
+    int error;      /* of reading */
+    uint64_t *left; /* the reading's */
     /* Was looked at and given back. */
     uint8_t ahead[1];
     size_t n_ahead;
@@ -171,9 +228,9 @@ static int packed_more(struct packed *p, uint8_t *buf, size_t len, size_t *ret)
         if (n < 0)
             return p->error ? p->error : -EUCLEAN;
         *ret += (size_t)n;
-        p->pulled += (uint64_t)n;
-        if (p->pulled > max_unpacked)
+        if ((uint64_t)n > *p->left)
             return -EFBIG;
+        *p->left -= (uint64_t)n;
     }
     return 0;
 }
@@ -202,14 +259,25 @@ static int packed_next(struct packed *p)
     return p->ahead[0] == '0' ? 1 : -EUCLEAN;
 }
 
-static bool packed_open(struct packed *p)
+static int packed_open(struct packed *p, const char *packing)
 {
     struct archive_entry *entry;
+    uint8_t head[HEAD] = { 0 };
+    struct bad bad = { 0 };
+    size_t n;
+    int r = read_inside(p->file, head, sizeof head, p->at, p->end, &n);
+    if (!r && window_of(packing, bytes_of(head, sizeof head, p->at, &bad)) > max_window)
+        r = -EFBIG;
+    if (r < 0)
+        return r;
     p->archive = archive_read_new();
-    return p->archive && archive_read_support_filter_all(p->archive) >= ARCHIVE_WARN &&
-           archive_read_support_format_raw(p->archive) == ARCHIVE_OK &&
-           archive_read_open(p->archive, p, NULL, packed_read, NULL) == ARCHIVE_OK &&
-           archive_read_next_header(p->archive, &entry) == ARCHIVE_OK;
+    if (!p->archive)
+        return -ENOMEM;
+    r = support(p->archive, packing);
+    if (!r && (archive_read_open(p->archive, p, NULL, packed_read, NULL) != ARCHIVE_OK ||
+               archive_read_next_header(p->archive, &entry) != ARCHIVE_OK))
+        r = p->error ? p->error : -EUCLEAN;
+    return r;
 }
 
 static int read_packed(struct reading *r, const char *packing)
@@ -223,10 +291,11 @@ static int read_packed(struct reading *r, const char *packing)
     p->file = r->file;
     p->at = r->at;
     p->end = r->end;
+    p->left = &r->left;
     int err = strcmp(packing, "lz4") ? 0 : initramfs_lz4_end(r->file, r->at, r->end, &p->end);
-    if (err == 0 && !packed_open(p)) {
-        err = p->error ? p->error : -EUCLEAN;
-    } else if (err == 0) {
+    if (err == 0)
+        err = packed_open(p, packing);
+    if (err == 0) {
         do
             err = cpio_walk(&p->source, MAX_LOAD, note_entry, r, &length);
         while (err == 0 && (more = packed_next(p)) > 0);
@@ -240,6 +309,8 @@ static int read_packed(struct reading *r, const char *packing)
     if (err == -EUCLEAN || err == -ENODATA)
         fault_at(r->fault, -EUCLEAN, r->file->name, r->at, "its %s stream has no whole archive in it",
                  packing);
+    if (err == -ENOTSUP)
+        fault_at(r->fault, err, r->file->name, r->at, "compressed with %s, which isn't read", packing);
     r->image->packing = packing;
     r->image->stream_at = r->at;
     r->at = end;
@@ -247,14 +318,6 @@ static int read_packed(struct reading *r, const char *packing)
 }
 
 /* ---- one part after the other ---- */
-
-static const char *packing_of(const uint8_t *head, size_t n)
-{
-    for (size_t k = 0; k < sizeof packings / sizeof packings[0]; k++)
-        if (n >= packings[k].n && !memcmp(head, packings[k].magic, packings[k].n))
-            return packings[k].name;
-    return NULL;
-}
 
 static int read_plain(struct reading *r)
 {
@@ -305,10 +368,13 @@ static int read_parts(struct reading *r, uint64_t from, uint64_t to)
     r->at = from;
     r->end = to;
     do {
+        uint64_t before = r->at;
         int err = skip_zeros(r);
         err = err < 0 ? err : read_part(r);
         if (err < 0)
             return err;
+        if (r->at == before && before < to)
+            return fault_at(r->fault, -EUCLEAN, r->file->name, before, "the file is shorter than it says");
     } while (r->at < r->end);
     return 0;
 }
@@ -358,14 +424,17 @@ int initramfs_read(const struct initramfs_file *f, struct initramfs *ret, struct
     uint64_t ends[MAX_SEGMENTS + 1] = { f->size };
     size_t n = 0;
     bool ours = false;
-    struct reading r = { .file = f, .image = ret, .fault = fault };
+    struct reading r = { .file = f, .image = ret, .fault = fault, .left = f->budget ? f->budget : max_image };
     *ret = (struct initramfs){ .packing = "", .end = f->size };
+    if (f->size > max_image)
+        return fault_in(fault, -EFBIG, f->name, "over %" PRIu64 " MiB", max_image >> 20);
     int err = ours_before(f, f->size, &ours, &ends[1]);
     while (err == 0 && ours && ++n < MAX_SEGMENTS)
         err = ours_before(f, ends[n], &ours, &ends[n + 1]);
     err = err < 0 ? err : read_parts(&r, 0, ends[n]);
     for (; err == 0 && n; n--)
         err = read_parts(&r, round_up(ends[n], 4), ends[n - 1]);
+    ret->unpacked = (f->budget ? f->budget : max_image) - r.left;
     if (err < 0)
         return fault_in(fault, err == -ENODATA ? -EUCLEAN : err, f->name, "can't be read");
     if (!ret->n_names)
@@ -429,7 +498,8 @@ static int unpack_from(struct archive *a, size_t max, uint8_t **ret, size_t *ret
 int initramfs_unpack(const void *p, size_t n, size_t max, uint8_t **ret, size_t *ret_n)
 {
     struct archive_entry *entry;
-    if (!packing_of(p, n)) {
+    const char *packing = packing_of(p, n);
+    if (!packing) {
         *ret = malloc(n + 1);
         if (!*ret)
             return -ENOMEM;
@@ -437,12 +507,17 @@ int initramfs_unpack(const void *p, size_t n, size_t max, uint8_t **ret, size_t 
         *ret_n = n;
         return 0;
     }
+    uint8_t head[HEAD] = { 0 };
+    struct bad bad = { 0 };
+    memcpy(head, p, n < sizeof head ? n : sizeof head);
+    if (window_of(packing, bytes_of(head, sizeof head, 0, &bad)) > max_window)
+        return -EFBIG;
     struct archive *a = archive_read_new();
     if (!a)
         return -ENOMEM;
-    int r = archive_read_support_filter_all(a) < ARCHIVE_WARN ||
-                    archive_read_support_format_raw(a) != ARCHIVE_OK ||
-                    archive_read_open_memory(a, p, n) != ARCHIVE_OK ||
+    int r = support(a, packing);
+    if (!r)
+        r = archive_read_open_memory(a, p, n) != ARCHIVE_OK ||
                     archive_read_next_header(a, &entry) != ARCHIVE_OK
                 ? -EUCLEAN
                 : unpack_from(a, max, ret, ret_n);

@@ -31,6 +31,7 @@ struct initramfs {
     char *load;            /* owned: initramfs-tools' conf/modules; NULL: none */
     uint64_t stream_at;    /* where that stream begins */
     uint64_t end;          /* bytes of the image */
+    uint64_t unpacked;     /* bytes that were unpacked to read it */
 };
 
 struct initramfs_file {
@@ -39,6 +40,7 @@ struct initramfs_file {
     void *ctx;
     uint64_t size;
     const char *name; /* for faults */
+    uint64_t budget;  /* bytes that may be unpacked; 0: 1 GiB */
 };
 
 /* Fills *ret, which the caller frees whatever is returned. -EUCLEAN: no initramfs, or a damaged one;

@@ -21,8 +21,9 @@
 
 enum {
     MAX_INDEX = 16 << 20,
-    MAX_MODULE = 64 << 20,
-    MAX_MODULES = 256, /* in one archive of ours */
+    MAX_MODULE = 16 << 20,
+    MAX_SEGMENT = 48 << 20, /* an archive of ours */
+    MAX_MODULES = 256,      /* in one archive of ours */
     MAX_IMAGES = 64,
 };
 
@@ -255,6 +256,8 @@ static int copy_in(struct segment *s, const char *file, size_t max)
     int r = s->l->p->ops->read(s->l->p, from, max, &bytes, &n);
     if (r == 0 && s->unpack && max == MAX_MODULE)
         r = initramfs_unpack(bytes, n, max, &plain, &n);
+    if (r == 0 && (n > MAX_SEGMENT || s->out.n > MAX_SEGMENT - n))
+        r = -EFBIG;
     if (r == 0)
         initramfs_add(s->image, &s->out, &s->dirs, to, plain ? plain : bytes, n);
     return r;
@@ -361,6 +364,9 @@ static int append_segment(struct segment *s, const char *path, const struct init
     if (r == -ENOTSUP)
         return linux_block(s->l, "pack it with another compressor in the guest",
                            "%s has bytes behind its lz4 stream", path);
+    if (r == -EFBIG)
+        return linux_block(s->l, "make it anew in the guest, with the modules that are missing",
+                           "%s would need more than %d MiB of modules", path, MAX_SEGMENT >> 20);
     if (r < 0)
         return r;
     snprintf(reason, sizeof reason, "the kernel finds its root there by%s: %zu modules of %s were missing",
@@ -369,6 +375,9 @@ static int append_segment(struct segment *s, const char *path, const struct init
 }
 
 /* ---- one image ---- */
+
+/* Bytes that all images of a guest may have when they are unpacked. */
+#define BUDGET (UINT64_C(4) << 30)
 
 /* Where the modules of the image and those of the root are stored in another way, the root's index would hide
  * the image's, but for links. Debian's initramfs-tools unpack .ko.xz. */
@@ -462,7 +471,9 @@ static int look_at_image(struct linux_plan *l, const char *path, bool unified)
     int r = l->p->ops->stat(l->p, path, &st);
     if (r < 0)
         return r;
-    struct initramfs_file f = { read_image, &file, st.size, path };
+    struct initramfs_file f = { read_image, &file, st.size, path, BUDGET - l->unpacked };
+    if (l->unpacked >= BUDGET)
+        return linux_note(l, "an initramfs isn't looked at: %s is one too many", path);
     if (unified) {
         uint64_t n;
         r = uki_find_initrd(&f, &file.at, &n);
@@ -471,6 +482,7 @@ static int look_at_image(struct linux_plan *l, const char *path, bool unified)
         f.size = n;
     }
     r = initramfs_read(&f, &image, &why);
+    l->unpacked += image.unpacked;
     if (r == 0) {
         r = plan_image(l, path, &image, &f, unified);
     } else if (r == -EUCLEAN || r == -ENOTSUP || r == -EFBIG) {
@@ -504,8 +516,14 @@ static int note_image(void *ctx, const char *name, uint32_t type)
     struct images *i = ctx;
     bool named = !strncmp(name, "initrd", 6) || !strncmp(name, "initramfs", 9);
     if ((type & S_IFMT) == S_IFREG && named && !contains_any(name, others) && strlen(name) < 256 &&
-        i->n < MAX_IMAGES)
-        snprintf(i->paths[i->n++], sizeof i->paths[0], "boot/%s", name);
+        i->n < MAX_IMAGES) {
+        char *path = i->paths[i->n];
+        snprintf(path, sizeof i->paths[0], "boot/%s", name);
+        for (size_t k = 0; k < i->n; k++)
+            if (!strcmp(i->paths[k], path)) /* a damaged directory can have a name twice */
+                return 0;
+        i->n++;
+    }
     return 0;
 }
 

@@ -16,6 +16,7 @@ struct linux_plan {
     char lacking[320]; /* a kernel that the target's disks are unknown to; "": none */
     char unified[640]; /* a unified kernel image that lacks modules; "": none */
     size_t unified_images;
+    uint64_t unpacked; /* bytes of all images so far */
     bool boots;        /* there is one that has what it needs */
     bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
 };

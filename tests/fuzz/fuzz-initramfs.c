@@ -27,7 +27,7 @@ static void read_again(const struct initramfs *was, const struct image *image, c
 {
     uint8_t *all = malloc(image->n + n);
     struct image both = { all, image->n + n };
-    struct initramfs_file f = { image_read, &both, both.n, "initrd" };
+    struct initramfs_file f = { image_read, &both, both.n, "initrd", 0 };
     struct initramfs i;
     if (!all)
         return;
@@ -44,7 +44,7 @@ static void read_again(const struct initramfs *was, const struct image *image, c
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct image image = { data, size };
-    struct initramfs_file f = { image_read, &image, size, "initrd" };
+    struct initramfs_file f = { image_read, &image, size, "initrd", 0 };
     struct initramfs i;
     struct fault why;
     uint64_t at, n_inside;

@@ -101,7 +101,7 @@ static void test_what_is_kept_has_a_bound(void **state)
     (void)state;
     make_world();
     struct changes *c = changes_new(&world.ferry);
-    changes_keep(c, 3);
+    changes_keep(c, 3, 100);
     assert_int_equal(changes_file(c, "etc/fstab", "new!", 4, 0, "three bytes are kept"), 0);
     assert_int_equal(changes_file(c, "etc/fstab", "new?", 4, 0, "still those"), 0);
     assert_int_equal(changes_remove(c, "etc/fstab", "and the same here"), 0);

@@ -27,7 +27,7 @@ static int image_read(void *ctx, void *buf, size_t len, uint64_t off, size_t *re
 
 static struct initramfs_file file_of(struct image *i)
 {
-    return (struct initramfs_file){ image_read, i, i->n, "initrd" };
+    return (struct initramfs_file){ image_read, i, i->n, "initrd", 0 };
 }
 
 static void put(struct image *i, const void *p, size_t n)

@@ -274,8 +274,8 @@ static void images(void **state)
         put_kernel(g, makers[k], all_modules, "");
         toy_text(g, "etc/initramfs-tools/modules", "# none\nvirtio_pci");
         planned(g);
-        struct initramfs_file f = { read_image, g, toy_find(&g->prepare, "boot/initrd.img-6.1")->n,
-                                    "initrd" };
+        struct initramfs_file f = { read_image, g, toy_find(&g->prepare, "boot/initrd.img-6.1")->n, "initrd",
+                                    0 };
         assert_int_equal(initramfs_read(&f, &i, NULL), 0);
         assert_true(initramfs_has_module(&i, "kernel/virtio_pci.ko"));
         assert_true(initramfs_has_module(&i, "kernel/virtio-blk.ko"));
@@ -306,7 +306,7 @@ static void images_packed_otherwise(void **state)
     toy_text(g, "lib/modules/6.1/kernel/virtio.ko.xz", "virtio");
     planned(g);
     struct toy_file *image = toy_find(&g->prepare, "boot/initrd.img-6.1");
-    struct initramfs_file f = { read_image, g, image->n, "initrd" };
+    struct initramfs_file f = { read_image, g, image->n, "initrd", 0 };
     assert_int_equal(initramfs_read(&f, &i, NULL), 0);
     assert_true(initramfs_has_module(&i, "kernel/virtio_pci.ko.xz"));
     assert_true(initramfs_has_module(&i, "kernel/virtio-blk.ko.xz"));
@@ -572,7 +572,7 @@ static void unified_cut(void **state)
     (void)state;
     for (size_t cut = 0; cut <= n; cut++) {
         struct toy_file bytes = { .bytes = image, .n = cut };
-        struct initramfs_file f = { read_bytes, &bytes, cut, "a.efi" };
+        struct initramfs_file f = { read_bytes, &bytes, cut, "a.efi", 0 };
         uint64_t at = 0, length = 0;
         int r = uki_find_initrd(&f, &at, &length);
         assert_int_equal(r, cut >= 0x400 + sizeof some ? 0 : -ENOENT);
@@ -584,7 +584,7 @@ static void unified_cut(void **state)
     /* The section says that it begins where the file has ended. */
     memset(image + 0x80 + 24 + 0xf0 + 40 + 20, 0xff, 4);
     struct toy_file bytes = { .bytes = image, .n = n };
-    struct initramfs_file f = { read_bytes, &bytes, n, "a.efi" };
+    struct initramfs_file f = { read_bytes, &bytes, n, "a.efi", 0 };
     uint64_t at, length;
     assert_int_equal(uki_find_initrd(&f, &at, &length), -ENOENT);
 }

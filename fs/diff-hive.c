@@ -170,6 +170,15 @@ static bool is_touched(const struct diff *d, const struct reg_hive *h)
     return false;
 }
 
+/* A hive's file that was deleted is among those that are gone; there is nothing to merge. */
+static bool is_gone(const struct diff *d, const struct reg_hive *h)
+{
+    struct volume_attr a;
+    struct volume *v = h->volume < d->n ? d->guest->volumes[h->volume].volume : NULL;
+    int r = v ? v->ops->getattr(v, h->ino, &a) : 0;
+    return r == -ENOENT || r == -ESTALE || (!r && !a.nlink);
+}
+
 static int compare(struct ferry *f, struct reg_hive *h, bool *ret)
 {
     struct diff_hive *x = NULL;
@@ -193,7 +202,7 @@ static bool find_difference(struct ferry *f, struct reg_hive *h)
     if (!hives_alone(f)) {
         if (diff_get(f, &d) < 0)
             return true;
-        bool touched = is_touched(d, h);
+        bool touched = is_touched(d, h) && !is_gone(d, h);
         diff_put(d);
         if (!touched)
             return false;

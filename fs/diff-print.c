@@ -257,7 +257,8 @@ static int next_piece(struct ferry *f, struct diff_text *t)
         t->end = true;
         if (t->which == DIFF_CHANGES) {
             json_raw(&t->out, t->first ? "]" : "\n  ]");
-            put_hives(f, &t->out);
+            if (hives_present(f))
+                put_hives(f, &t->out);
             json_raw(&t->out, " }\n");
         }
     }

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ENTRIES_BYTES_MAX = 48 << 20 }; /* of one directory's list: half a million names */
+enum { LISTS_BYTES_MAX = 32 << 20 }; /* of all lists at a time: half a million names, in both states */
 
 /* ---- lists ---- */
 
@@ -24,11 +24,19 @@ struct entries {
     size_t n, room;
     char *names; /* owned */
     size_t names_n, names_room;
+    size_t *budget; /* what may still be kept */
     int err;
 };
 
+static size_t entry_bytes(size_t name_bytes)
+{
+    return sizeof(struct entry) + name_bytes;
+}
+
 static void entries_done(struct entries *l)
 {
+    if (l->budget)
+        *l->budget += l->n * entry_bytes(0) + l->names_n;
     free(l->e);
     free(l->names);
     *l = (struct entries){ 0 };
@@ -55,7 +63,7 @@ static int take_entry(void *ctx, const char *name, uint64_t ino, mode_t type, ui
     size_t len = strlen(name) + 1;
     (void)type;
     (void)next;
-    if (l->n * sizeof *l->e + l->names_n + len > ENTRIES_BYTES_MAX)
+    if (entry_bytes(len) > *l->budget)
         l->err = -EFBIG;
     else if (!grow((void **)&l->e, &l->room, l->n + 1, sizeof *l->e) ||
              !grow((void **)&l->names, &l->names_room, l->names_n + len, 1))
@@ -65,7 +73,23 @@ static int take_entry(void *ctx, const char *name, uint64_t ino, mode_t type, ui
     memcpy(l->names + l->names_n, name, len);
     l->e[l->n++] = (struct entry){ ino, l->names_n };
     l->names_n += len;
+    *l->budget -= entry_bytes(len);
     return 0;
+}
+
+/* The room that was taken ahead is given back. */
+static void trim(struct entries *l)
+{
+    struct entry *e = l->n ? realloc(l->e, l->n * sizeof *e) : NULL;
+    char *names = l->names_n ? realloc(l->names, l->names_n) : NULL;
+    if (e) {
+        l->e = e;
+        l->room = l->n;
+    }
+    if (names) {
+        l->names = names;
+        l->names_room = l->names_n;
+    }
 }
 
 static int by_name(const void *a, const void *b, void *names)
@@ -74,12 +98,13 @@ static int by_name(const void *a, const void *b, void *names)
                   (char *)names + ((const struct entry *)b)->name);
 }
 
-static int list(struct volume *v, uint64_t dir, struct entries *l)
+static int list(struct volume *v, uint64_t dir, size_t *budget, struct entries *l)
 {
-    *l = (struct entries){ 0 };
+    *l = (struct entries){ .budget = budget };
     int r = v->ops->readdir(v, dir, 0, take_entry, l);
     if (l->err)
         r = l->err;
+    trim(l);
     if (l->n)
         qsort_r(l->e, l->n, sizeof *l->e, by_name, l->names);
     return r < 0 ? r : 0;
@@ -96,6 +121,7 @@ struct walk {
     const struct volume_diff_source *s;
     struct volume_diff *d;
     unsigned depth;
+    size_t lists; /* bytes that lists may still take */
 };
 
 /* Returns DIFF_NONE with *ret_err. */
@@ -225,15 +251,21 @@ static int merge(struct walk *w, uint32_t at, const struct entries *old, const s
     return r;
 }
 
+/* What can't be read of an old directory is taken for new: rather too much than too little. */
+static int list_old(struct walk *w, uint32_t at, uint64_t ino, struct entries *ret)
+{
+    return unknown(&w->d->nodes[at], list(w->s->old, ino, &w->lists, ret));
+}
+
 /* `untouched`: the old list is the new one. */
 static int walk_dir(struct walk *w, uint32_t at, uint64_t old_ino, bool both, bool untouched)
 {
     struct entries old = { 0 }, new = { 0 };
     if (w->depth >= DIFF_DEPTH_MAX)
         return unknown(&w->d->nodes[at], -ELOOP);
-    int r = list(w->s->new, w->d->nodes[at].ino, &new);
+    int r = list(w->s->new, w->d->nodes[at].ino, &w->lists, &new);
     if (!r && both && !untouched)
-        r = list(w->s->old, old_ino, &old);
+        r = list_old(w, at, old_ino, &old);
     if (r < 0) {
         r = unknown(&w->d->nodes[at], r);
     } else {
@@ -324,7 +356,7 @@ int volume_diff_new(const struct volume_diff_source *s, struct volume_diff **ret
     _cleanup_(volume_diff_freep) struct volume_diff *d = calloc(1, sizeof *d);
     if (!d)
         return -ENOMEM;
-    struct walk w = { .s = s, .d = d };
+    struct walk w = { .s = s, .d = d, .lists = LISTS_BYTES_MAX };
     struct volume_diff_node root = {
         .parent = DIFF_NONE, .ino = VOLUME_ROOT, .type = S_IFDIR, .what = DIFF_ADDED
     };

@@ -227,15 +227,18 @@ static int apply_recorded(struct changes *c, const char *record, struct fault *f
         r = do_all(c, fault);
     if (!r) {
         r = write_record(c, before, &old, record, name);
-        if (r < 0)
+        if (r < 0) {
             fault_in(fault, r, "overlay", "the record can't be written: %s", strerror(-r));
-        else
+            if (strcmp(name, old.file))
+                overlay_file_remove(c->f->overlay, name);
+        } else {
             r = commit(c->f, fault);
+        }
         if (r < 0) {
             roll_back(c, c->n);
             set_note(c->f, old.key, old.note);
-            if (strcmp(name, old.file))
-                overlay_file_remove(c->f->overlay, name);
+            /* The record of a commit stays: one that failed at its last step may be what the next mount
+             * finds. */
         } else if (old.note && strcmp(name, old.file)) {
             overlay_file_remove(c->f->overlay, old.file);
         }
@@ -299,7 +302,7 @@ static int state_now(struct ferry *f, const struct change *c, struct change_stat
         ret->there = !r;
     } else {
         bool content = c->kind == CHANGE_FILE || c->kind == CHANGE_APPEND;
-        r = file_state(f, c->kind, c->path, c->kind == CHANGE_LINK,
+        r = file_state(f, c->kind, c->path, c->kind == CHANGE_LINK ? CHANGE_FILE_MAX : 0,
                        !content                   ? NO_SUM
                        : c->kind == CHANGE_APPEND ? c->old.size
                                                   : 0,

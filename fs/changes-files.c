@@ -246,6 +246,11 @@ int file_readlink(struct ferry *f, const char *path, char *buf, size_t size)
 
 /* ---- states ---- */
 
+static int writable(const struct volume *v)
+{
+    return v->writable && v->ops->create && v->ops->write && v->ops->setattr ? 0 : -EROFS;
+}
+
 /* name, NUL, 4 bytes of length, value; and so on */
 static int pack_attributes(struct volume *v, uint64_t ino, struct change_state *s)
 {
@@ -310,10 +315,10 @@ static int sum_file(struct volume *v, uint64_t ino, uint64_t from, char ret[DIGE
     return r;
 }
 
-static int keep_content(struct volume *v, uint64_t ino, struct change_state *s)
+static int keep_content(struct volume *v, uint64_t ino, uint64_t max, struct change_state *s)
 {
     if (S_ISREG(s->type))
-        return slurp(v, ino, CHANGE_FILE_MAX, &s->bytes, &s->n);
+        return slurp(v, ino, max, &s->bytes, &s->n);
     if (!S_ISLNK(s->type))
         return S_ISDIR(s->type) ? 0 : -EINVAL; /* devices aren't ours to change */
     enum link_style style;
@@ -323,7 +328,7 @@ static int keep_content(struct volume *v, uint64_t ino, struct change_state *s)
     return r;
 }
 
-int file_state(struct ferry *f, enum change_kind kind, const char *path, bool keep, uint64_t from,
+int file_state(struct ferry *f, enum change_kind kind, const char *path, uint64_t keep, uint64_t from,
                struct change_state *ret)
 {
     struct spot s;
@@ -331,8 +336,10 @@ int file_state(struct ferry *f, enum change_kind kind, const char *path, bool ke
     bool content = kind == CHANGE_FILE || kind == CHANGE_APPEND;
     *ret = (struct change_state){ 0 };
     int r = content || kind == CHANGE_MKDIR ? find_target(f, path, &s) : find_spot(f, path, &s);
+    if (!r && kind != CHANGE_MKDIR && f->overlay)
+        r = writable(s.there && content ? s.own : s.volume);
     if (r == -ENOENT || (!r && !s.there))
-        return 0;
+        return r == -ENOENT || kind != CHANGE_MKDIR || !f->overlay ? 0 : writable(s.volume);
     if (!r)
         r = s.own->ops->getattr(s.own, s.ino, &a);
     if (!r && content && !S_ISREG(a.mode))
@@ -347,7 +354,7 @@ int file_state(struct ferry *f, enum change_kind kind, const char *path, bool ke
     ret->mtime = a.mtime.tv_sec;
     ret->mtime_nsec = (uint32_t)a.mtime.tv_nsec;
     if (keep)
-        r = keep_content(s.own, s.ino, ret);
+        r = keep_content(s.own, s.ino, keep, ret);
     if (!r && keep && !content && S_ISREG(a.mode))
         r = pack_attributes(s.own, s.ino, ret);
     if (!r && content && from != NO_SUM)
@@ -358,11 +365,6 @@ int file_state(struct ferry *f, enum change_kind kind, const char *path, bool ke
 }
 
 /* ---- changing ---- */
-
-static int writable(const struct volume *v)
-{
-    return v->writable && v->ops->create && v->ops->write && v->ops->setattr ? 0 : -EROFS;
-}
 
 static int write_bytes(struct volume *v, uint64_t ino, const uint8_t *bytes, size_t n, uint64_t off)
 {
@@ -449,7 +451,8 @@ int file_do(struct ferry *f, const struct change *c)
     case CHANGE_APPEND:
         return do_append(f, &s, c);
     case CHANGE_REMOVE:
-        return unlink_at(&s);
+        return s.there ? unlink_at(&s)
+                       : 0; /* it had two names in the list, through a link to its directory */
     case CHANGE_MKDIR:
         return make(&s, &c->new, NULL, 0);
     case CHANGE_LINK:
@@ -527,6 +530,8 @@ int file_undo(struct ferry *f, const struct change *c)
     struct spot s;
     bool followed = c->kind == CHANGE_FILE || c->kind == CHANGE_APPEND;
     int r = followed && c->old.there ? find_target(f, c->path, &s) : find_spot(f, c->path, &s);
+    if (r == -ENOENT && !c->old.there) /* no directory that it could be in */
+        return 0;
     if (r < 0)
         return r;
     switch (c->kind) {

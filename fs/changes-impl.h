@@ -23,6 +23,7 @@ enum {
     CHANGES_MAX = 1 << 16,
     CHANGE_FILE_MAX = 512 << 20, /* bytes of a file that is written, or kept for undo */
     CHANGE_TREE_MAX = 64 << 20,  /* of a key with all that is in it, likewise */
+    CHANGE_VALUE_MAX = 16 << 20, /* of a value */
     RECORD_MAX = 1 << 30,
 };
 
@@ -68,6 +69,7 @@ struct changes {
     struct ferry *f;
     struct change *list; /* owned */
     size_t n;
+    uint64_t kept, keep_max; /* bytes of old states: see changes_keep() */
     int error;
     char *blocked; /* owned: "why; what to do" */
     char **notes;  /* owned */
@@ -95,10 +97,11 @@ int file_read(struct ferry *f, const char *path, size_t max, uint8_t **ret, size
 int file_list(struct ferry *f, const char *path, prepare_each fn, void *ctx);
 int file_readlink(struct ferry *f, const char *path, char *buf, size_t size);
 int file_uuid(struct ferry *f, const char *device, char *buf, size_t size);
-/* The state of what an edit of this kind would change; with bytes and all if `keep`. Of a regular file that
- * is written or appended to: with the digest of all from `from` on, but for NO_SUM. */
+/* The state of what an edit of this kind would change; with bytes and all if there are at most `keep` of
+ * them, else -EFBIG; 0: without. Of a regular file that is written or appended to: with the digest of all
+ * from `from` on, but for NO_SUM. With an overlay -EROFS where the edit can't be made. */
 #define NO_SUM UINT64_MAX
-int file_state(struct ferry *f, enum change_kind kind, const char *path, bool keep, uint64_t from,
+int file_state(struct ferry *f, enum change_kind kind, const char *path, uint64_t keep, uint64_t from,
                struct change_state *ret);
 int file_do(struct ferry *f, const struct change *c);
 int file_undo(struct ferry *f, const struct change *c);

@@ -126,7 +126,9 @@ int key_value(struct ferry *f, const char *key, const char *name, uint32_t *ret_
         return r;
     r = hive_find_value(at.h->hive, at.key, units.name, &value);
     if (!r)
-        r = registry_value_load(at.h->hive, value, &v, ret);
+        r = hive_value(at.h->hive, value, &v);
+    if (!r)
+        r = v.length > CHANGE_VALUE_MAX ? -EFBIG : registry_value_load(at.h->hive, value, &v, ret);
     hives_done(at.h);
     if (!r) {
         *ret_type = v.type;
@@ -238,6 +240,11 @@ static void pack_units(struct blob *out, struct hive_name name)
     }
 }
 
+static int pack_room(const struct packing *p)
+{
+    return p->out->failed ? -ENOMEM : p->out->n > CHANGE_TREE_MAX ? -EFBIG : 0;
+}
+
 static int pack_value(void *ctx, uint32_t index, uint32_t value)
 {
     struct packing *p = ctx;
@@ -248,12 +255,14 @@ static int pack_value(void *ctx, uint32_t index, uint32_t value)
     p->r = registry_name_of_value(p->h, value, &name);
     if (p->r < 0)
         return 1;
-    p->r = registry_value_load(p->h, value, &v, &bytes);
+    p->r = hive_value(p->h, value, &v);
+    if (!p->r)
+        p->r = v.length > CHANGE_VALUE_MAX ? -EFBIG : registry_value_load(p->h, value, &v, &bytes);
     if (!p->r) {
         pack_units(p->out, name);
         blob_u32(p->out, v.type);
         blob_counted(p->out, bytes, v.length);
-        p->r = p->out->failed ? -ENOMEM : p->out->n > CHANGE_TREE_MAX ? -EFBIG : 0;
+        p->r = pack_room(p);
     }
     free((void *)(uintptr_t)name.units);
     return p->r < 0;
@@ -267,7 +276,9 @@ static int pack_subkey(void *ctx, uint32_t index, uint32_t key)
     uint16_t units[HIVE_KEY_NAME_MAX];
     struct hive_name name;
     (void)index;
-    p->r = registry_name_of_key(p->h, key, units, &name);
+    p->r = pack_room(p);
+    if (!p->r)
+        p->r = registry_name_of_key(p->h, key, units, &name);
     if (!p->r) {
         pack_units(p->out, name);
         p->r = pack_key(p, key);

@@ -19,7 +19,24 @@ struct changes *changes_new(struct ferry *f)
         return NULL;
     c->prepare.ops = &prepare_ops;
     c->f = f;
+    c->keep_max = CHANGE_FILE_MAX;
     return c;
+}
+
+void changes_keep(struct changes *c, uint64_t max)
+{
+    c->keep_max = max;
+}
+
+/* What of that may still be kept. */
+static uint64_t keep_room(const struct changes *c)
+{
+    return c->keep_max > c->kept ? c->keep_max - c->kept : 1;
+}
+
+static uint64_t kept_bytes(const struct change *c)
+{
+    return c->old.n + c->old.n_attributes;
 }
 
 void change_state_done(struct change_state *s)
@@ -118,12 +135,15 @@ bool changes_key_in(const char *key, const char *ancestor)
 int changes_push(struct changes *c, struct change *made)
 {
     int r = !made->path || !made->reason ? -ENOMEM : c->n >= CHANGES_MAX ? -EFBIG : 0;
+    if (!r && kept_bytes(made) && kept_bytes(made) > keep_room(c))
+        r = -EFBIG;
     struct change *list = r ? NULL : reallocarray(c->list, c->n + 1, sizeof *list);
     if (!list) {
         change_done(made);
         return r ? r : -ENOMEM;
     }
     c->list = list;
+    c->kept += kept_bytes(made);
     list[c->n++] = *made;
     *made = (struct change){ 0 };
     return 0;
@@ -132,6 +152,7 @@ int changes_push(struct changes *c, struct change *made)
 void changes_drop(struct changes *c, struct change *which)
 {
     size_t i = (size_t)(which - c->list);
+    c->kept -= kept_bytes(which);
     change_done(which);
     memmove(which, which + 1, (--c->n - i) * sizeof *which);
 }
@@ -175,15 +196,41 @@ static int sum_of(const void *bytes, size_t n, char ret[DIGEST_HEX_MAX])
 
 /* ---- files ---- */
 
+/* A volume that can't be written is no error of the plan's: it says why it can't be made. */
+static int fail_at(struct changes *c, const char *path, int r)
+{
+    char why[512];
+    if (r != -EROFS)
+        return fail(c, r);
+    snprintf(why, sizeof why, "%.400s lies on a volume that can't be written", path);
+    return changes_block(c, why, "info.json has the reason");
+}
+
+/* The directories on the way to `path` that aren't there. */
+static int need_parents(struct changes *c, const char *path, const char *reason)
+{
+    _cleanup_free_ char *part = strdup(path);
+    if (!part)
+        return -ENOMEM;
+    int r = 0;
+    for (char *at = part; !r && (at = strchr(at, '/')); *at++ = '/') {
+        struct prepare_stat st;
+        *at = 0;
+        if (*part && file_stat(c->f, part, &st) == -ENOENT)
+            r = changes_mkdir(c, part, 0755, reason);
+    }
+    return r;
+}
+
 static int add_content(struct changes *c, enum change_kind kind, const char *path, const void *bytes,
                        size_t n, mode_t mode, const char *reason)
 {
     struct change made = { .kind = kind, .path = strdup(path), .reason = strdup(reason) };
     int r = n > CHANGE_FILE_MAX ? -EFBIG : 0;
     if (!r && kind == CHANGE_FILE)
-        r = file_state(c->f, kind, path, true, 0, &made.old);
+        r = file_state(c->f, kind, path, keep_room(c), 0, &made.old);
     else if (!r)
-        r = file_state(c->f, kind, path, false, NO_SUM, &made.old);
+        r = file_state(c->f, kind, path, 0, NO_SUM, &made.old);
     if (!r && kind == CHANGE_APPEND && !made.old.there)
         r = -ENOENT;
     if (!r && kind == CHANGE_FILE && has_bytes(&made.old, bytes, n)) {
@@ -214,7 +261,8 @@ int changes_file(struct changes *c, const char *path, const void *bytes, size_t 
         return fail(c, -EINVAL);
     if (there)
         changes_drop(c, there); /* what it would write is replaced as a whole */
-    return fail(c, add_content(c, CHANGE_FILE, path, bytes, n, mode, reason));
+    int r = need_parents(c, path, reason);
+    return r < 0 ? r : fail_at(c, path, add_content(c, CHANGE_FILE, path, bytes, n, mode, reason));
 }
 
 int changes_append(struct changes *c, const char *path, const void *bytes, size_t n, const char *reason)
@@ -223,7 +271,7 @@ int changes_append(struct changes *c, const char *path, const void *bytes, size_
         return c->error;
     if (changes_find(c, c->n, false, path, NULL))
         return fail(c, -EINVAL);
-    return fail(c, add_content(c, CHANGE_APPEND, path, bytes, n, 0, reason));
+    return fail_at(c, path, add_content(c, CHANGE_APPEND, path, bytes, n, 0, reason));
 }
 
 int changes_remove(struct changes *c, const char *path, const char *reason)
@@ -234,12 +282,12 @@ int changes_remove(struct changes *c, const char *path, const char *reason)
     if (there)
         changes_drop(c, there);
     struct change made = { .kind = CHANGE_REMOVE, .path = strdup(path), .reason = strdup(reason) };
-    int r = file_state(c->f, CHANGE_REMOVE, path, true, NO_SUM, &made.old);
+    int r = file_state(c->f, CHANGE_REMOVE, path, keep_room(c), NO_SUM, &made.old);
     if (!r && made.old.there && S_ISDIR(made.old.type))
         r = -EISDIR;
     if (r < 0 || !made.old.there) {
         change_done(&made);
-        return fail(c, r);
+        return fail_at(c, path, r);
     }
     return fail(c, changes_push(c, &made));
 }
@@ -251,12 +299,12 @@ int changes_mkdir(struct changes *c, const char *path, mode_t mode, const char *
     if (changes_find(c, c->n, false, path, NULL))
         return 0;
     struct change made = { .kind = CHANGE_MKDIR, .path = strdup(path), .reason = strdup(reason) };
-    int r = file_state(c->f, CHANGE_MKDIR, path, false, NO_SUM, &made.old);
+    int r = file_state(c->f, CHANGE_MKDIR, path, 0, NO_SUM, &made.old);
     if (!r && made.old.there && !S_ISDIR(made.old.type))
         r = -ENOTDIR;
     if (r < 0 || made.old.there) {
         change_done(&made);
-        return fail(c, r);
+        return fail_at(c, path, r);
     }
     made.new.there = true;
     made.new.type = S_IFDIR | (mode & 07777);
@@ -270,8 +318,11 @@ int changes_link(struct changes *c, const char *path, const char *target, const 
     struct change *there = changes_find(c, c->n, false, path, NULL);
     if (there)
         changes_drop(c, there);
+    int r = need_parents(c, path, reason);
+    if (r < 0)
+        return r;
     struct change made = { .kind = CHANGE_LINK, .path = strdup(path), .reason = strdup(reason) };
-    int r = file_state(c->f, CHANGE_LINK, path, true, NO_SUM, &made.old);
+    r = file_state(c->f, CHANGE_LINK, path, keep_room(c), NO_SUM, &made.old);
     bool same = !r && S_ISLNK(made.old.type) && has_bytes(&made.old, target, strlen(target));
     if (!r && made.old.there && S_ISDIR(made.old.type))
         r = -EISDIR;
@@ -281,7 +332,7 @@ int changes_link(struct changes *c, const char *path, const char *target, const 
         r = set_bytes(&made.new, target, strlen(target));
     if (r < 0 || same) {
         change_done(&made);
-        return fail(c, r);
+        return fail_at(c, path, r);
     }
     return fail(c, changes_push(c, &made));
 }
@@ -366,7 +417,8 @@ static int add_value(struct changes *c, const char *key, const char *name, struc
     bool undone = false;
     for (size_t i = there ? (size_t)(there - c->list) : c->n; there && i < c->n; i++)
         undone = undone || (c->list[i].kind == CHANGE_UNKEY && changes_key_in(key, c->list[i].path));
-    if (!r && there && !undone) { /* one change from what is to what shall be */
+    if (!r && there && !undone) {     /* one change from what is to what shall be */
+        c->kept -= kept_bytes(there); /* they are counted again with what they are given to */
         made.old = there->old;
         there->old = (struct change_state){ 0 };
         changes_drop(c, there);

@@ -29,7 +29,10 @@
 struct changes;
 
 struct changes *changes_new(struct ferry *f); /* NULL: no memory */
-void changes_free(struct changes *c);         /* NULL is fine */
+/* How many bytes of what is there may be kept in memory for taking changes back (512 MiB): -EFBIG above that.
+ */
+void changes_keep(struct changes *c, uint64_t max);
+void changes_free(struct changes *c); /* NULL is fine */
 DEFINE_CLEANUP(struct changes *, changes_free)
 /* For planners; target and macs are for the caller to set. */
 struct prepare *changes_prepare(struct changes *c);

@@ -104,12 +104,16 @@ static int plan_guest(struct ferry *f, struct changes *c)
     return r < 0 || changes_blocked(c) ? r : plan_windows(changes_prepare(c), root);
 }
 
+/* Bytes of a guest that a plan keeps: a plan may be read of any image. */
+enum { PLAN_KEEPS = 32 << 20 };
+
 static int make_plan(struct ferry *f, enum prepare_target target, struct changes **ret)
 {
     _cleanup_(changes_freep) struct changes *c = changes_new(f);
     _cleanup_free_ const char **macs = calloc(f->vm->n_nics + 1, sizeof *macs);
     if (!c || !macs)
         return -ENOMEM;
+    changes_keep(c, PLAN_KEEPS);
     struct prepare *p = changes_prepare(c);
     p->target = target;
     for (size_t i = 0; i < f->vm->n_nics; i++)

@@ -10,13 +10,16 @@
 #include "hive-internal.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum {
-    FEW = 256,      /* values: below, looking at each is quick */
-    MANY = 1 << 20, /* above, the table would be too large: 8 bytes a slot */
-    HASHED = 64,    /* units of a name */
-    EMPTY = 0,      /* no cell is there: bins begin with a header */
+    FEW = 256,         /* values: below, looking at each is quick */
+    MANY = 1 << 20,    /* above, the table would be too large: 8 bytes a slot */
+    HASHED = 64,       /* units of a name */
+    PROBES = 1024,     /* slots that one name may pass: names that are alike, or one value many times */
+    TABLES = 32 << 20, /* bytes of the tables of all hives */
+    EMPTY = 0,         /* no cell is there: bins begin with a header */
     REMOVED = 1,
 };
 
@@ -30,7 +33,10 @@ struct hive_value_index {
     uint32_t key;   /* whose table this is; HIVE_NIL: nobody's */
     struct slot *slots;
     size_t n_slots, used; /* a power of two, less than half of them used or removed */
+    uint32_t refused;     /* the key for which no table can be made */
 };
+
+static _Atomic size_t tables;
 
 struct hive_value_index *hive_value_index_new(void)
 {
@@ -38,12 +44,14 @@ struct hive_value_index *hive_value_index_new(void)
     if (!x)
         return NULL;
     pthread_mutex_init(&x->lock, NULL);
-    x->asked = x->key = HIVE_NIL;
+    x->asked = x->key = x->refused = HIVE_NIL;
     return x;
 }
 
 static void drop(struct hive_value_index *x)
 {
+    if (x->slots)
+        atomic_fetch_sub(&tables, x->n_slots * sizeof *x->slots);
     free(x->slots);
     x->slots = NULL;
     x->n_slots = x->used = 0;
@@ -81,13 +89,29 @@ static size_t slot_of(const struct hive_value_index *x, uint32_t hash)
     return (hash * 0x9e3779b1u) & (x->n_slots - 1);
 }
 
-static void put(struct hive_value_index *x, uint32_t hash, uint32_t cell)
+static bool put(struct hive_value_index *x, uint32_t hash, uint32_t cell)
 {
     size_t i = slot_of(x, hash);
-    while (x->slots[i].cell != EMPTY)
+    for (int n = 0; x->slots[i].cell != EMPTY; n++) {
+        if (n == PROBES)
+            return false;
         i = (i + 1) & (x->n_slots - 1);
+    }
     x->slots[i] = (struct slot){ hash, cell };
     x->used++;
+    return true;
+}
+
+/* Room for a table of n slots, within what all hives may have. */
+static int make_slots(struct hive_value_index *x, size_t n)
+{
+    size_t bytes = n * sizeof *x->slots;
+    if (atomic_fetch_add(&tables, bytes) + bytes > TABLES || !(x->slots = calloc(n, sizeof *x->slots))) {
+        atomic_fetch_sub(&tables, bytes);
+        return -ENOMEM;
+    }
+    x->n_slots = n;
+    return 0;
 }
 
 struct filling {
@@ -108,27 +132,31 @@ static int fill(void *ctx, uint32_t index, uint32_t cell)
         f->err = hive_stored_read(f->h, &v.name, 0, units, n < HASHED ? n : HASHED);
     if (f->err < 0 || 2 * f->x->used >= f->x->n_slots)
         return 1;
-    uint32_t hash = hash_of((struct hive_name){ units, n });
-    put(f->x, hash, cell);
-    return 0;
+    if (!put(f->x, hash_of((struct hive_name){ units, n }), cell))
+        f->err = -EOPNOTSUPP;
+    return f->err;
 }
 
 /* The key's list says how many values there are; a damaged one may have fewer. */
 static int build(const struct hive *h, const struct hive_nk *k)
 {
     struct hive_value_index *x = h->value_index;
+    size_t n = 4 * FEW;
     drop(x);
-    for (x->n_slots = 4 * FEW; x->n_slots < 4 * (size_t)k->n_values; x->n_slots *= 2)
-        ;
-    x->slots = calloc(x->n_slots, sizeof *x->slots);
-    struct filling f = { h, x, x->slots ? 0 : -ENOMEM };
-    int r = f.err < 0 ? f.err : hive_values(h, k->cell.at, 0, fill, &f, NULL);
+    while (n < 4 * (size_t)k->n_values)
+        n *= 2;
+    struct filling f = { h, x, 0 };
+    int r = make_slots(x, n);
     if (!r)
+        r = hive_values(h, k->cell.at, 0, fill, &f, NULL);
+    if (r >= 0)
         r = f.err;
     if (r < 0)
         drop(x);
     else
         x->key = k->cell.at;
+    if (r == -EOPNOTSUPP)
+        x->refused = k->cell.at;
     return r;
 }
 
@@ -167,7 +195,7 @@ int hive_value_index_find(const struct hive *h, const struct hive_nk *k, struct 
     pthread_mutex_lock(&x->lock);
     bool again = x->asked == k->cell.at;
     x->asked = k->cell.at;
-    int r = x->key == k->cell.at ? 0 : again ? build(h, k) : -EOPNOTSUPP;
+    int r = x->key == k->cell.at ? 0 : again && x->refused != k->cell.at ? build(h, k) : -EOPNOTSUPP;
     if (!r)
         r = look(h, name, &slot);
     if (!r && slot)
@@ -182,10 +210,10 @@ void hive_value_index_added(struct hive *h, uint32_t key, struct hive_name name,
 {
     struct hive_value_index *x = h->value_index;
     pthread_mutex_lock(&x->lock);
-    if (x->key == key && 2 * x->used + 2 < x->n_slots)
-        put(x, hash_of(name), value);
-    else if (x->key == key)
+    if (x->key == key && (2 * x->used + 2 >= x->n_slots || !put(x, hash_of(name), value)))
         drop(x); /* the next look makes a larger one */
+    if (x->refused == key)
+        x->refused = HIVE_NIL;
     pthread_mutex_unlock(&x->lock);
 }
 

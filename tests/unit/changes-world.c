@@ -193,7 +193,7 @@ static void sum(const void *bytes, size_t n, char ret[DIGEST_HEX_MAX])
     digest_free(d);
 }
 
-int file_state(struct ferry *f, enum change_kind kind, const char *path, bool keep, uint64_t from,
+int file_state(struct ferry *f, enum change_kind kind, const char *path, uint64_t keep, uint64_t from,
                struct change_state *ret)
 {
     const struct thing *t = find("fdl", path);
@@ -205,6 +205,8 @@ int file_state(struct ferry *f, enum change_kind kind, const char *path, bool ke
     ret->there = true;
     ret->type = t->type;
     ret->size = t->n;
+    if (keep && t->n > keep)
+        return -EFBIG;
     if (keep) {
         ret->bytes = calloc(1, t->n + 1);
         memcpy(ret->bytes, t->bytes, t->n);

@@ -76,8 +76,9 @@ int ext_pieces(struct volume *v, uint64_t ino, volume_piece fn, void *ctx)
 {
     struct pieces g = { .x = &ext_of(v)->fs, .fn = fn, .ctx = ctx };
     struct ext_inode i;
-    /* With a replayed journal, any block may lie there; values of their own inodes aren't followed. */
-    if (ext_of(v)->replayed || g.x->super.incompat & EXT4_FEATURE_INCOMPAT_EA_INODE)
+    /* Below a layer with the journal replayed, a block's newest bytes may lie in the journal; a writable
+     * volume has them in their places. Attributes in inodes of their own aren't followed. */
+    if ((ext_of(v)->replayed && !ext_of(v)->writer) || g.x->super.incompat & EXT4_FEATURE_INCOMPAT_EA_INODE)
         return -ENOTSUP;
     ext_read_begin(ext_of(v));
     int r = ext_inode_get(g.x, ino, &i);

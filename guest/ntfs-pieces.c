@@ -4,6 +4,8 @@
  * they hold some. */
 #include "ntfs.h"
 
+#include "../formats/checked.h"
+
 #include <errno.h>
 
 struct pieces {
@@ -50,12 +52,12 @@ static int give_runs(struct pieces *g, const ATTR_RECORD *a)
     int r = rl ? 0 : ntfs_failed();
     for (size_t i = 0; rl && rl[i].length && !r; i++) {
         uint64_t len = (uint64_t)rl[i].length << g->v->cluster_shift;
-        if (rl[i].length < 0 || (uint64_t)rl[i].length > g->v->clusters)
-            r = rl[i].lcn == LCN_HOLE ? 0 : -EIO;
-        else if (rl[i].lcn >= 0)
-            r = give(g, (uint64_t)rl[i].lcn << g->v->cluster_shift, len, true);
-        else
+        if (rl[i].lcn < 0) /* a hole, or what another piece of the list has */
             g->at += len;
+        else if (!range_inside((uint64_t)rl[i].lcn, (uint64_t)rl[i].length, g->v->clusters))
+            r = -EIO;
+        else
+            r = give(g, (uint64_t)rl[i].lcn << g->v->cluster_shift, len, true);
     }
     free(rl);
     return r;

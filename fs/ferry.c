@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ferry.h"
 #include "gate.h"
+#include "diff.h"
 #include "drivers.h"
 #include "hives.h"
 
@@ -50,6 +51,8 @@ int ferry_open(const struct options *o, const char *mountpoint, struct ferry **r
         r = hives_open(f, fault);
     if (!r)
         r = drivers_open(f, fault);
+    if (!r)
+        r = diffs_open(f, fault);
     if (!r && hives_alone(f)) {
         r = vm_none(o->sources[0], "hive", &f->vm, fault);
     } else if (!r) {
@@ -90,6 +93,7 @@ void ferry_close(struct ferry *f)
     digesters_free(f->digesters);
     pool_free(f->pool); /* before all that its jobs use */
     node_table_free(f->nodes);
+    diffs_close(f);
     drivers_close(f);
     hives_close(f);
     guest_free(f->guest);

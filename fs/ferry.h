@@ -69,6 +69,7 @@ struct ferry {
     struct guest *guest;     /* NULL: nothing was found, or no memory */
     struct hives *hives;     /* hives.h */
     struct drivers *drivers; /* drivers.h */
+    struct diffs *diffs;     /* diff.h */
 
     pthread_mutex_t info_lock; /* held while info.json is made */
     struct shared_text *info;

@@ -38,6 +38,9 @@ bool hives_add_at(struct ferry *f, struct hives *hs, enum hive_place where, cons
                   const char *name, const char *path);
 /* The files of a guest's hive with its logs (hives-scan.c). */
 int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault);
+/* The same of the guest as the source has it. -ENOENT: there it is none. */
+int hives_source_files(struct ferry *f, const struct reg_hive *h, const struct guest *source,
+                       struct hive_files *ret);
 /* Of the hive that is the source (hives-alone.c). */
 /* Is the overlay's hive made from this source? -ESTALE. A new one is bound to it. Reads the source whole. */
 int hives_alone_bind(struct ferry *f, const struct reg_hive *h, struct fault *fault);

@@ -81,9 +81,10 @@ static const struct hive_file_ops writable = {
     .close = vhf_close,
 };
 
-static int open_place(struct ferry *f, struct place p, const char *path, struct hive_file **ret)
+static int open_in(const struct guest *g, struct place p, const char *path, bool may_write,
+                   struct hive_file **ret)
 {
-    struct volume *v = f->guest->volumes[p.volume].volume;
+    struct volume *v = g->volumes[p.volume].volume;
     struct volume_attr a;
     int r = v->ops->getattr(v, p.ino, &a);
     if (!r && !S_ISREG(a.mode))
@@ -93,7 +94,7 @@ static int open_place(struct ferry *f, struct place p, const char *path, struct 
     struct volume_hive_file *h = calloc(1, sizeof *h);
     if (!h)
         return -ENOMEM;
-    bool write = ferry_writable(f) && v->writable && v->ops->write && v->ops->setattr;
+    bool write = may_write && v->writable && v->ops->write && v->ops->setattr;
     h->volume = v;
     h->ino = p.ino;
     snprintf(h->name, sizeof h->name, "guest/%s", path);
@@ -106,31 +107,61 @@ static int open_place(struct ferry *f, struct place p, const char *path, struct 
     return r;
 }
 
+static int open_place(struct ferry *f, struct place p, const char *path, struct hive_file **ret)
+{
+    return open_in(f->guest, p, path, ferry_writable(f), ret);
+}
+
 static struct realm windows_realm(struct ferry *f)
 {
     return (struct realm){ f->guest, &f->guest->systems[f->options->os], 0 };
 }
 
-int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault)
+/* The hive's file at `p`, and the logs that lie beside `path` of the realm. */
+static int open_files(const struct realm *realm, struct place p, const char *path, bool may_write,
+                      struct hive_files *ret)
 {
     static const char *const suffixes[] = { ".LOG", ".LOG1", ".LOG2" };
     struct hive_file **logs[] = { &ret->log, &ret->log1, &ret->log2 };
+    int r = open_in(realm->guest, p, path, may_write, &ret->primary);
+    for (int i = 0; i < 3 && !r; i++) {
+        char name[PATH_SIZE + 8];
+        struct place log;
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        r = realm_resolve(realm, name, &log);
+        r = r == -ENOENT ? 0 : r < 0 ? r : open_in(realm->guest, log, name, may_write, logs[i]);
+    }
+    if (r < 0)
+        hive_files_close(ret);
+    return r;
+}
+
+int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault)
+{
     struct realm realm = { f->guest, NULL, h->volume };
     if (!h->in_volume)
         realm = windows_realm(f);
-    int r = open_place(f, (struct place){ h->volume, h->ino }, h->path, &ret->primary);
-    for (int i = 0; i < 3 && !r; i++) {
-        char path[PATH_SIZE + 8];
-        struct place p;
-        snprintf(path, sizeof path, "%s%s", h->path, suffixes[i]);
-        r = realm_resolve(&realm, path, &p);
-        r = r == -ENOENT ? 0 : r < 0 ? r : open_place(f, p, path, logs[i]);
-    }
-    if (r < 0) {
-        hive_files_close(ret);
+    int r = open_files(&realm, (struct place){ h->volume, h->ino }, h->path, ferry_writable(f), ret);
+    if (r < 0)
         fault_in(fault, r, h->path, "the hive's files can't be opened: %s", strerror(-r));
-    }
     return r;
+}
+
+/* Letters may have changed since: what stays is the volume, and the path on it. */
+int hives_source_files(struct ferry *f, const struct reg_hive *h, const struct guest *source,
+                       struct hive_files *ret)
+{
+    const char *slash = h->in_volume ? NULL : strchr(h->path, '/');
+    struct realm realm = { .guest = source };
+    struct place p;
+    while (realm.volume < source->n_volumes &&
+           strcmp(source->volumes[realm.volume].name, f->guest->volumes[h->volume].name))
+        realm.volume++;
+    if (realm.volume == source->n_volumes || !source->volumes[realm.volume].volume)
+        return -EIO;
+    const char *path = slash ? slash + 1 : h->path;
+    int r = realm_resolve(&realm, path, &p);
+    return r < 0 ? r : open_files(&realm, p, path, false, ret);
 }
 
 /* ---- the machine's ---- */

@@ -6,7 +6,7 @@
 extern const struct toplevel info_toplevel, integrity_toplevel, disks_toplevel, volumes_toplevel,
     guest_toplevel;
 extern const struct toplevel hives_toplevel, registry_toplevel, bcd_toplevel, drivers_toplevel,
-    prepare_toplevel;
+    prepare_toplevel, diff_toplevel;
 
 const struct toplevel *const toplevels[] = {
     &info_toplevel,
@@ -19,5 +19,6 @@ const struct toplevel *const toplevels[] = {
     &bcd_toplevel,
     &drivers_toplevel,
     &prepare_toplevel,
+    &diff_toplevel,
     NULL,
 };

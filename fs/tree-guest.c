@@ -59,7 +59,7 @@ static void apply_options(const struct ferry *f, const struct volume_attr *a, st
         ret->st_mode &= ~f->umask;
 }
 
-static int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret)
+int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     struct volume *v = guest_volume_at(f, n->id.a);
     struct volume_attr a = { 0 };
@@ -171,21 +171,27 @@ static size_t ancestors_of(const struct node *n, struct place *ret, size_t max)
     return count;
 }
 
-static int guest_readlink(struct ferry *f, const struct node *n, char *buf, size_t size)
+int guest_link_text(struct ferry *f, const struct node *n, const struct realm *realm,
+                    const struct place *ancestors, size_t count, char *buf, size_t size)
 {
-    struct place ancestors[WALK_DEPTH];
     char target[4097];
     enum link_style style = LINK_POSIX;
     int r = stored_target(f, n, target, sizeof target, &style);
     if (r < 0)
         return r;
+    if (!count || count > WALK_DEPTH)
+        return -ENAMETOOLONG;
+    return realm_rewrite_link(realm, ancestors, count, target, style, buf, size);
+}
+
+static int guest_readlink(struct ferry *f, const struct node *n, char *buf, size_t size)
+{
+    struct place ancestors[WALK_DEPTH];
+    struct realm realm = realm_of(f, n);
     node_parents_lock(f->nodes);
     size_t count = ancestors_of(n, ancestors, WALK_DEPTH);
     node_parents_unlock(f->nodes);
-    if (!count || count > WALK_DEPTH)
-        return -ENAMETOOLONG;
-    struct realm realm = realm_of(f, n);
-    return realm_rewrite_link(&realm, ancestors, count, target, style, buf, size);
+    return guest_link_text(f, n, &realm, ancestors, count, buf, size);
 }
 
 static int link_getattr(struct ferry *f, const struct node *n, struct stat *ret)
@@ -199,22 +205,22 @@ static int link_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 
 /* ---- xattrs ---- */
 
-static int guest_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len)
+int guest_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len)
 {
     struct volume *v = guest_volume_at(f, n->id.a);
     *ret_len = 0;
     return v->ops->listxattr ? v->ops->listxattr(v, n->id.b, buf, size, ret_len) : 0;
 }
 
-static int guest_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
-                          size_t *ret_len)
+int guest_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
+                   size_t *ret_len)
 {
     struct volume *v = guest_volume_at(f, n->id.a);
     return v->ops->getxattr ? v->ops->getxattr(v, n->id.b, name, buf, size, ret_len) : -ENODATA;
 }
 
-static int link_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
-                         size_t *ret_len)
+int guest_link_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
+                        size_t *ret_len)
 {
     if (strcmp(name, target_xattrs[0]) && strcmp(name, target_xattrs[1]))
         return guest_getxattr(f, n, name, buf, size, ret_len);
@@ -233,7 +239,7 @@ static int link_getxattr(struct ferry *f, const struct node *n, const char *name
 
 /* ---- files ---- */
 
-static void guest_release(struct ferry *f, struct handle *handle)
+void guest_release(struct ferry *f, struct handle *handle)
 {
     (void)f;
     struct guest_handle *h = guest_handle_of(handle);
@@ -241,7 +247,7 @@ static void guest_release(struct ferry *f, struct handle *handle)
     free(h);
 }
 
-static int guest_open(struct ferry *f, const struct node *n, int flags, struct handle **ret)
+int guest_open(struct ferry *f, const struct node *n, int flags, struct handle **ret)
 {
     bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
     if (writes && !guest_volume_at(f, n->id.a)->writable)
@@ -266,15 +272,14 @@ static int guest_open(struct ferry *f, const struct node *n, int flags, struct h
     return 0;
 }
 
-static int guest_read(struct ferry *f, struct handle *handle, void *buf, size_t len, uint64_t off,
-                      size_t *ret_len)
+int guest_read(struct ferry *f, struct handle *handle, void *buf, size_t len, uint64_t off, size_t *ret_len)
 {
     (void)f;
     struct guest_handle *h = guest_handle_of(handle);
     return h->volume->ops->read(h->file, buf, len, off, ret_len);
 }
 
-static int guest_map(struct ferry *f, struct handle *handle, uint64_t off, struct extent *ret)
+int guest_map(struct ferry *f, struct handle *handle, uint64_t off, struct extent *ret)
 {
     (void)f;
     struct guest_handle *h = guest_handle_of(handle);
@@ -284,7 +289,7 @@ static int guest_map(struct ferry *f, struct handle *handle, uint64_t off, struc
     return 0;
 }
 
-static int guest_statfs(struct ferry *f, const struct node *n, struct statvfs *ret)
+int guest_statfs(struct ferry *f, const struct node *n, struct statvfs *ret)
 {
     struct volume *v = guest_volume_at(f, n->id.a);
     return v->ops->statfs(v, ret);
@@ -419,7 +424,7 @@ static const struct tree_ops letters_ops = {
 #define GUEST_LINK_OPS(tree)                                                                                 \
     {                                                                                                        \
         .name = tree, .keep_parent = true, .fresh = true, .getattr = link_getattr,                           \
-        .readlink = guest_readlink, .listxattr = guest_listxattr, .getxattr = link_getxattr,                 \
+        .readlink = guest_readlink, .listxattr = guest_listxattr, .getxattr = guest_link_getxattr,           \
         .statfs = guest_statfs, .hardlink = guest_hardlink, .setattr = guest_setattr,                        \
         .setxattr = guest_setxattr, .removexattr = guest_removexattr,                                        \
     }

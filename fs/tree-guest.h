@@ -25,6 +25,22 @@ struct node_id guest_found_id(const struct node *dir, struct place p, mode_t typ
 /* A directory's node in guest/, if `dir` is that in volumes/, and the other way round. */
 struct node_id guest_other_tree(const struct node_id *dir);
 
+/* Of a node whose id has the volume's index in a, the inode in b; as in tree_ops. */
+int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret);
+int guest_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len);
+int guest_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
+                   size_t *ret_len);
+int guest_link_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
+                        size_t *ret_len);
+int guest_open(struct ferry *f, const struct node *n, int flags, struct handle **ret);
+int guest_read(struct ferry *f, struct handle *handle, void *buf, size_t len, uint64_t off, size_t *ret_len);
+int guest_map(struct ferry *f, struct handle *handle, uint64_t off, struct extent *ret);
+void guest_release(struct ferry *f, struct handle *handle);
+int guest_statfs(struct ferry *f, const struct node *n, struct statvfs *ret);
+/* What readlink shows, see realm_rewrite_link(). */
+int guest_link_text(struct ferry *f, const struct node *n, const struct realm *realm,
+                    const struct place *ancestors, size_t count, char *buf, size_t size);
+
 int guest_create(struct ferry *f, const struct node *dir, const char *name, const struct tree_new *what,
                  struct node_id *ret);
 int guest_hardlink(struct ferry *f, const struct node *n, const struct node *dir, const char *name,

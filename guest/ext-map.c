@@ -205,6 +205,69 @@ static int map_indirect(struct ext_fs *x, const struct ext_inode *i, uint64_t lo
     return 0;
 }
 
+/* ---- the blocks of the tree ---- */
+
+/* More nodes than a file of 16 TiB in pieces of a block has. */
+enum { NODES_MAX = 1 << 24 };
+
+struct nodes {
+    struct ext_fs *x;
+    int (*fn)(void *ctx, uint64_t block);
+    void *ctx;
+    unsigned n;
+};
+
+static int node_each(struct nodes *g, uint64_t block, unsigned depth, bool extents);
+
+/* `b` speaks of nodes of that depth. */
+static int below_each(struct nodes *g, struct bytes b, unsigned depth, bool extents)
+{
+    size_t count = extents ? le16(b, EH_ENTRIES) : b.n / 4;
+    int r = 0;
+    for (size_t i = 0; i < count && !r && !b.bad->set; i++) {
+        struct bytes e = extents ? bytes_sub(b, EH_SIZE + i * EE_SIZE, EE_SIZE) : bytes_sub(b, i * 4, 4);
+        uint64_t block = extents ? le32(e, EI_LEAF_LO) | (uint64_t)le16(e, EI_LEAF_HI) << 32 : le32(e, 0);
+        if (block)
+            r = node_each(g, block, depth, extents);
+    }
+    return b.bad->set && !r ? -EIO : r;
+}
+
+static int node_each(struct nodes *g, uint64_t block, unsigned depth, bool extents)
+{
+    struct bad bad = { 0 };
+    struct cache_block *held;
+    if (++g->n > NODES_MAX)
+        return -EFBIG;
+    int r = g->fn(g->ctx, block);
+    if (r || !depth || (r = ext_block_get(g->x, block, &held)) < 0)
+        return r;
+    r = below_each(g, bytes_of(held->data, held->size, 0, &bad), depth - 1, extents);
+    ext_block_put(g->x, held);
+    return r;
+}
+
+int ext_map_nodes(struct ext_fs *x, const struct ext_inode *i, int (*fn)(void *ctx, uint64_t block),
+                  void *ctx)
+{
+    struct bad bad = { 0 };
+    struct nodes g = { x, fn, ctx, 0 };
+    struct bytes root = bytes_of(i->raw + EXT_INODE_BLOCK, EXT_INODE_BLOCK_SIZE, 0, &bad);
+    int r = 0;
+    if (i->flags & EXT4_EXTENTS_FL) {
+        unsigned depth = le16(root, EH_DEPTH);
+        if (depth > EXTENT_DEPTH_MAX)
+            return -EIO;
+        return depth ? below_each(&g, root, depth - 1, true) : 0;
+    }
+    for (unsigned level = 0; level < 3 && !r; level++) {
+        uint64_t block = le32(root, (MAP_DIRECT + level) * 4);
+        if (block)
+            r = node_each(&g, block, level, false);
+    }
+    return r;
+}
+
 int ext_map(struct ext_fs *x, const struct ext_inode *i, uint64_t logical, struct ext_run *ret)
 {
     if (i->flags & EXT4_EXTENTS_FL) {

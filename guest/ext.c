@@ -243,6 +243,7 @@ static const struct volume_ops ext_ops = {
     .release = ext_file_release,
     .listxattr = ext_listxattr,
     .getxattr = ext_getxattr,
+    .pieces = ext_pieces,
     .statfs = ext_statfs,
     .close = ext_close,
     .create = ext_create,

@@ -130,6 +130,10 @@ struct ext_run {
 
 /* The run at block `logical` of a file (extents or block map); at most a few blocks are read. */
 int ext_map(struct ext_fs *x, const struct ext_inode *i, uint64_t logical, struct ext_run *ret);
+/* Calls fn for each block of the tree that says where the file's blocks lie, until one returns nonzero, which
+ * is returned. */
+int ext_map_nodes(struct ext_fs *x, const struct ext_inode *i, int (*fn)(void *ctx, uint64_t block),
+                  void *ctx);
 /* Bytes of a file that isn't inline: all or -EIO. The range lies in the file. */
 int ext_read_mapped(struct ext_fs *x, const struct ext_inode *i, void *buf, size_t len, uint64_t off);
 
@@ -198,6 +202,9 @@ void ext_file_release(struct volume_file *f);
 uint32_t ext_file_ino(struct volume_file *f);
 /* The text of a symbolic link into buf (size bytes, NUL-terminated). */
 int ext_link_read(struct ext_fs *x, const struct ext_inode *i, char *buf, size_t size);
+
+/* As volume_ops.pieces (ext-pieces.c). */
+int ext_pieces(struct volume *v, uint64_t ino, volume_piece fn, void *ctx);
 
 extern const struct volume_driver ext_driver;
 #endif

@@ -366,6 +366,7 @@ static const struct volume_ops ntfs_ops = {
     .release = ntfs_release_file,
     .listxattr = ntfs_listxattr,
     .getxattr = ntfs_getxattr,
+    .pieces = ntfs_pieces,
     .statfs = ntfs_statfs,
     .close = ntfs_close,
     .create = ntfs_create_file,

@@ -230,6 +230,10 @@ int ntfs_data_map(const struct ntfs_data *d, uint64_t off, uint64_t len, struct 
 int ntfs_load_value(struct ntfs *v, ntfs_inode *ni, ATTR_TYPES type, size_t max, uint8_t **ret,
                     size_t *ret_len);
 
+/* ---- ntfs-pieces.c ---- */
+/* As in volume_ops. */
+int ntfs_pieces(struct volume *volume, uint64_t ino, volume_piece fn, void *ctx);
+
 /* ---- ntfs-wof.c ---- */
 #define NTFS_WOF_STREAM "WofCompressedData"
 /* The content of a file whose reparse tag is NTFS_TAG_WOF. -EIO: a format that can't be had. Locked. */

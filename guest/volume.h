@@ -44,6 +44,11 @@ struct volume_attr {
  * continues behind this entry. Returns nonzero to stop (the entry wasn't taken). */
 typedef int (*volume_emit)(void *ctx, const char *name, uint64_t ino, mode_t type, uint64_t next);
 
+/* What pieces calls for a range of the volume's disk. `at`: the byte of the content that lies there, or
+ * PIECE_RECORD. */
+enum { PIECE_RECORD = -1 };
+typedef int (*volume_piece)(void *ctx, uint64_t off, uint64_t len, int64_t at);
+
 /* How a link's text is to be understood. */
 enum link_style {
     LINK_POSIX,   /* slashes; absolute means from the root of this system */
@@ -73,6 +78,12 @@ struct volume_ops {
     /* -ENODATA when there is none of that name. Sizes as above. */
     int (*getxattr)(struct volume *v, uint64_t ino, const char *name, void *buf, size_t size,
                     size_t *ret_len);
+    /* Where on the volume's disk a file or directory lies, once synced: calls fn for each place, its content
+     * in order (what a record holds of it, too), and its records (inode, MFT record or entry, trees of
+     * extents, attributes kept elsewhere), until one returns nonzero, which ends it (and is 0). As long as no
+     * byte of its records has changed, nothing is elsewhere than it was. `fn` takes no lock. NULL, -ENOTSUP:
+     * can't be told. */
+    int (*pieces)(struct volume *v, uint64_t ino, volume_piece fn, void *ctx);
     int (*statfs)(struct volume *v, struct statvfs *ret);
     void (*close)(struct volume *v);
 

@@ -2,7 +2,7 @@
 /* A walk over the keys whose state is kept between calls: the children that are still to come at each level,
  * the values of the key at hand, and how far a value in hex has come. Each step adds a little to a buffer
  * that reads are served from. */
-#include "reg-write.h"
+#include "reg-write-impl.h"
 
 #include "../formats/bytes.h"
 #include "../formats/cleanup.h"
@@ -19,43 +19,13 @@ enum {
     CHUNK = 1 << 14,    /* bytes of a value written in one step */
     TEXT_MAX = 1 << 20, /* a longer text is written in hex, which needs no memory */
     HEX_COLUMN = 77,    /* where regedit breaks a line, once it has come so far */
-    DEPTH_MAX = 512,
-};
-
-struct cells {
-    uint32_t *at; /* owned */
-    size_t n, room, next;
-};
-
-struct level {
-    struct cells keys;
-    size_t path_n; /* of the path before a name of this level */
-};
-
-struct reg_writer {
-    uint8_t *out; /* owned */
-    size_t out_n, out_at, out_room;
-    bool begun;     /* the header was written */
-    uint16_t *path; /* owned: of the key at hand */
-    size_t path_n, path_room;
-    struct level *levels; /* owned */
-    size_t depth;
-    struct cells values; /* of the key at hand */
-    bool in_key;
-    uint32_t key;
-    bool pending; /* key `key` is to be begun */
-    /* a value in hex that has begun */
-    bool in_value;
-    uint32_t value;
-    size_t offset, length, column;
-    bool failed; /* -ENOMEM at some append */
 };
 
 int reg_writer_new(struct reg_writer **ret)
 {
     struct reg_writer *w = calloc(1, sizeof *w);
     if (w)
-        w->levels = calloc(DEPTH_MAX, sizeof *w->levels);
+        w->levels = calloc(REG_DEPTH_MAX, sizeof *w->levels);
     if (!w || !w->levels) {
         free(w);
         return -ENOMEM;
@@ -64,10 +34,10 @@ int reg_writer_new(struct reg_writer **ret)
     return 0;
 }
 
-static void cells_done(struct cells *c)
+void reg_cells_done(struct reg_cells *c)
 {
     free(c->at);
-    *c = (struct cells){ 0 };
+    *c = (struct reg_cells){ 0 };
 }
 
 void reg_writer_free(struct reg_writer *w)
@@ -75,8 +45,8 @@ void reg_writer_free(struct reg_writer *w)
     if (!w)
         return;
     for (size_t i = 0; i < w->depth; i++)
-        cells_done(&w->levels[i].keys);
-    cells_done(&w->values);
+        reg_cells_done(&w->levels[i].keys);
+    reg_cells_done(&w->values);
     free(w->levels);
     free(w->path);
     free(w->out);
@@ -100,7 +70,7 @@ static uint8_t *reserve(struct reg_writer *w, size_t units)
     return w->out + w->out_n;
 }
 
-static void put_ascii(struct reg_writer *w, const char *text)
+void reg_put_ascii(struct reg_writer *w, const char *text)
 {
     size_t n = strlen(text);
     uint8_t *p = reserve(w, n);
@@ -113,7 +83,7 @@ static void put_ascii(struct reg_writer *w, const char *text)
     w->out_n += 2 * n;
 }
 
-static void put_units(struct reg_writer *w, const uint16_t *units, size_t n)
+void reg_put_units(struct reg_writer *w, const uint16_t *units, size_t n)
 {
     uint8_t *p = reserve(w, n);
     if (!p)
@@ -150,7 +120,7 @@ static size_t put_quoted(struct reg_writer *w, const uint8_t *data, size_t units
 
 static int collect(void *ctx, uint32_t index, uint32_t cell)
 {
-    struct cells *c = ctx;
+    struct reg_cells *c = ctx;
     (void)index;
     if (c->n == c->room) {
         size_t room = c->room ? 2 * c->room : 16;
@@ -166,8 +136,8 @@ static int collect(void *ctx, uint32_t index, uint32_t cell)
     return 0;
 }
 
-static int list(int (*each)(const struct hive *, uint32_t, uint32_t, hive_each, void *, unsigned *),
-                const struct hive *h, uint32_t key, struct cells *c, unsigned *ret_damaged)
+int reg_cells_list(int (*each)(const struct hive *, uint32_t, uint32_t, hive_each, void *, unsigned *),
+                   const struct hive *h, uint32_t key, struct reg_cells *c, unsigned *ret_damaged)
 {
     c->n = c->next = 0;
     *ret_damaged = 0;
@@ -181,7 +151,7 @@ static int list(int (*each)(const struct hive *, uint32_t, uint32_t, hive_each, 
 
 /* ---- keys ---- */
 
-static bool set_path(struct reg_writer *w, size_t at, const uint16_t *units, size_t n, bool separator)
+bool reg_set_path(struct reg_writer *w, size_t at, const uint16_t *units, size_t n, bool separator)
 {
     size_t want = at + separator + n;
     if (want > w->path_room) {
@@ -199,20 +169,25 @@ static bool set_path(struct reg_writer *w, size_t at, const uint16_t *units, siz
     return true;
 }
 
-int reg_writer_begin(struct reg_writer *w, struct hive_name path, uint32_t root)
+void reg_put_header(struct reg_writer *w)
 {
-    if (!w->begun) {
-        static const uint16_t bom = 0xfeff;
-        put_units(w, &bom, 1);
-        put_ascii(w, "Windows Registry Editor Version 5.00\r\n\r\n");
-        w->begun = true;
-    }
-    w->key = root;
-    w->pending = true;
-    return set_path(w, 0, path.units, path.n, false) && !w->failed ? 0 : -ENOMEM;
+    static const uint16_t bom = 0xfeff;
+    if (w->begun)
+        return;
+    reg_put_units(w, &bom, 1);
+    reg_put_ascii(w, "Windows Registry Editor Version 5.00\r\n\r\n");
+    w->begun = true;
 }
 
-static bool has_line_break(const uint16_t *units, size_t n)
+int reg_writer_begin(struct reg_writer *w, struct hive_name path, uint32_t root)
+{
+    reg_put_header(w);
+    w->key = root;
+    w->pending = true;
+    return reg_set_path(w, 0, path.units, path.n, false) && !w->failed ? 0 : -ENOMEM;
+}
+
+bool reg_has_line_break(const uint16_t *units, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (units[i] == '\n' || units[i] == '\r')
@@ -221,15 +196,15 @@ static bool has_line_break(const uint16_t *units, size_t n)
 }
 
 /* A line for people about what isn't here. */
-static void put_comment(struct reg_writer *w, const char *what, struct hive_name name)
+void reg_put_comment(struct reg_writer *w, const char *what, struct hive_name name)
 {
     char *text = reg_whole_name(name, true);
-    put_ascii(w, what);
+    reg_put_ascii(w, what);
     for (char *p = text; p && *p; p++) {
         char c[2] = { (uint8_t)*p < 0x20 || (uint8_t)*p > 0x7e ? '?' : *p, 0 };
-        put_ascii(w, c);
+        reg_put_ascii(w, c);
     }
-    put_ascii(w, "\r\n");
+    reg_put_ascii(w, "\r\n");
     free(text);
 }
 
@@ -238,13 +213,13 @@ static int begin_key(struct reg_writer *w, const struct hive *h)
     unsigned damaged;
     w->pending = false;
     w->in_key = true;
-    put_ascii(w, "[");
-    put_units(w, w->path, w->path_n);
-    put_ascii(w, "]\r\n");
-    int r = list(hive_values, h, w->key, &w->values, &damaged);
+    reg_put_ascii(w, "[");
+    reg_put_units(w, w->path, w->path_n);
+    reg_put_ascii(w, "]\r\n");
+    int r = reg_cells_list(hive_values, h, w->key, &w->values, &damaged);
     if (damaged)
-        put_comment(w, "; values that can't be read, since the hive is damaged, are left out of ",
-                    (struct hive_name){ w->path, w->path_n });
+        reg_put_comment(w, "; values that can't be read, since the hive is damaged, are left out of ",
+                        (struct hive_name){ w->path, w->path_n });
     return r;
 }
 
@@ -253,16 +228,16 @@ static int end_key(struct reg_writer *w, const struct hive *h)
 {
     unsigned damaged;
     w->in_key = false;
-    put_ascii(w, "\r\n");
-    if (w->depth >= DEPTH_MAX)
+    reg_put_ascii(w, "\r\n");
+    if (w->depth >= REG_DEPTH_MAX)
         return 0;
-    struct level *l = &w->levels[w->depth];
-    *l = (struct level){ .path_n = w->path_n };
+    struct reg_level *l = &w->levels[w->depth];
+    *l = (struct reg_level){ .path_n = w->path_n };
     w->depth++;
-    int r = list(hive_subkeys, h, w->key, &l->keys, &damaged);
+    int r = reg_cells_list(hive_subkeys, h, w->key, &l->keys, &damaged);
     if (damaged)
-        put_comment(w, "; subkeys that can't be read, since the hive is damaged, are left out of ",
-                    (struct hive_name){ w->path, w->path_n });
+        reg_put_comment(w, "; subkeys that can't be read, since the hive is damaged, are left out of ",
+                        (struct hive_name){ w->path, w->path_n });
     return r;
 }
 
@@ -271,9 +246,9 @@ static int next_key(struct reg_writer *w, const struct hive *h)
 {
     uint16_t name[HIVE_KEY_NAME_MAX + 1];
     while (w->depth) {
-        struct level *l = &w->levels[w->depth - 1];
+        struct reg_level *l = &w->levels[w->depth - 1];
         if (l->keys.next == l->keys.n) {
-            cells_done(&l->keys);
+            reg_cells_done(&l->keys);
             w->depth--;
             continue;
         }
@@ -284,14 +259,14 @@ static int next_key(struct reg_writer *w, const struct hive *h)
             continue;
         if (r < 0)
             return r;
-        if (n > HIVE_KEY_NAME_MAX || has_line_break(name, n)) {
-            put_comment(w, "; left out, since its name can't be written here: the key ",
-                        (struct hive_name){ name, n > HIVE_KEY_NAME_MAX ? HIVE_KEY_NAME_MAX : n });
+        if (n > HIVE_KEY_NAME_MAX || reg_has_line_break(name, n)) {
+            reg_put_comment(w, "; left out, since its name can't be written here: the key ",
+                            (struct hive_name){ name, n > HIVE_KEY_NAME_MAX ? HIVE_KEY_NAME_MAX : n });
             continue;
         }
         w->key = key;
         w->pending = true;
-        return set_path(w, l->path_n, name, n, true) ? 0 : -ENOMEM;
+        return reg_set_path(w, l->path_n, name, n, true) ? 0 : -ENOMEM;
     }
     return 0;
 }
@@ -310,7 +285,7 @@ static int put_text(struct reg_writer *w, const struct hive *h, const struct hiv
     int r = hive_value_data(h, w->value, data, v->length, 0);
     if (!r && value_text_size(VALUE_SZ, data, v->length, &size) == 0) {
         put_quoted(w, data, v->length / 2 - 1);
-        put_ascii(w, "\r\n");
+        reg_put_ascii(w, "\r\n");
         *ret_done = true;
     }
     return r;
@@ -325,14 +300,14 @@ static int put_dword(struct reg_writer *w, const struct hive *h)
     if (r < 0)
         return r;
     snprintf(text, sizeof text, "dword:%08x\r\n", (unsigned)le32(bytes_of(data, 4, 0, &bad), 0));
-    put_ascii(w, text);
+    reg_put_ascii(w, text);
     return 0;
 }
 
-static size_t put_value_name(struct reg_writer *w, const uint16_t *units, size_t n)
+size_t reg_put_value_name(struct reg_writer *w, const uint16_t *units, size_t n)
 {
     if (!n) {
-        put_ascii(w, "@=");
+        reg_put_ascii(w, "@=");
         return 2;
     }
     _cleanup_free_ uint8_t *bytes = malloc(2 * n);
@@ -343,7 +318,7 @@ static size_t put_value_name(struct reg_writer *w, const uint16_t *units, size_t
     for (size_t i = 0; i < n; i++)
         put_le16(bytes + 2 * i, units[i]);
     size_t columns = put_quoted(w, bytes, n);
-    put_ascii(w, "=");
+    reg_put_ascii(w, "=");
     return columns + 1;
 }
 
@@ -365,7 +340,7 @@ static int begin_value(struct reg_writer *w, const struct hive *h)
         return r;
     bool done = false;
     size_t rewind = w->out_n;
-    w->column = put_value_name(w, name, n < v.name_units ? n : v.name_units);
+    w->column = reg_put_value_name(w, name, n < v.name_units ? n : v.name_units);
     if (v.type == VALUE_DWORD && v.length == 4) {
         r = put_dword(w, h);
         done = true;
@@ -381,7 +356,7 @@ static int begin_value(struct reg_writer *w, const struct hive *h)
         snprintf(prefix, sizeof prefix, "hex:");
     else
         snprintf(prefix, sizeof prefix, "hex(%x):", (unsigned)v.type);
-    put_ascii(w, prefix);
+    reg_put_ascii(w, prefix);
     w->column += strlen(prefix);
     w->offset = 0;
     w->length = v.length;
@@ -389,7 +364,7 @@ static int begin_value(struct reg_writer *w, const struct hive *h)
     return 0;
 }
 
-static int more_hex(struct reg_writer *w, const struct hive *h)
+int reg_put_more_hex(struct reg_writer *w, const struct hive *h)
 {
     static const char digits[] = "0123456789abcdef";
     uint8_t data[CHUNK];
@@ -424,22 +399,27 @@ static int more_hex(struct reg_writer *w, const struct hive *h)
     w->out_n += (size_t)(p - begin);
     w->offset += n;
     if (w->offset == w->length) {
-        put_ascii(w, "\r\n");
+        reg_put_ascii(w, "\r\n");
         w->in_value = false;
     }
     return 0;
 }
 
-static int next_value(struct reg_writer *w, const struct hive *h)
+int reg_put_value(struct reg_writer *w, const struct hive *h)
 {
-    w->value = w->values.at[w->values.next++];
     int r = begin_value(w, h);
     if (r == -EUCLEAN || r == -ENOENT) {
-        put_comment(w, "; a value that can't be read, since the hive is damaged, is left out of ",
-                    (struct hive_name){ w->path, w->path_n });
+        reg_put_comment(w, "; a value that can't be read, since the hive is damaged, is left out of ",
+                        (struct hive_name){ w->path, w->path_n });
         return 0;
     }
     return r;
+}
+
+static int next_value(struct reg_writer *w, const struct hive *h)
+{
+    w->value = w->values.at[w->values.next++];
+    return reg_put_value(w, h);
 }
 
 /* A little more text; false in *ret_more: there is none. */
@@ -447,7 +427,7 @@ static int step(struct reg_writer *w, const struct hive *h, bool *ret_more)
 {
     *ret_more = true;
     if (w->in_value)
-        return more_hex(w, h);
+        return reg_put_more_hex(w, h);
     if (w->in_key)
         return w->values.next < w->values.n ? next_value(w, h) : end_key(w, h);
     if (w->pending)
@@ -457,14 +437,27 @@ static int step(struct reg_writer *w, const struct hive *h, bool *ret_more)
     return r;
 }
 
+void reg_out_begin(struct reg_writer *w)
+{
+    if (w->out_at)
+        memmove(w->out, w->out + w->out_at, w->out_n - w->out_at);
+    w->out_n -= w->out_at;
+    w->out_at = 0;
+}
+
+size_t reg_out_take(struct reg_writer *w, void *buf, size_t len)
+{
+    size_t n = w->out_n < len ? w->out_n : len;
+    if (n)
+        memcpy(buf, w->out, n);
+    w->out_at = n;
+    return n;
+}
+
 int reg_writer_read(struct reg_writer *w, const struct hive *h, void *buf, size_t len, size_t *ret_len)
 {
     bool more = true;
-    if (w->out_at) {
-        memmove(w->out, w->out + w->out_at, w->out_n - w->out_at);
-        w->out_n -= w->out_at;
-        w->out_at = 0;
-    }
+    reg_out_begin(w);
     while (w->out_n < len && more) {
         int r = step(w, h, &more);
         if (!r && w->failed)
@@ -472,10 +465,6 @@ int reg_writer_read(struct reg_writer *w, const struct hive *h, void *buf, size_
         if (r < 0)
             return r;
     }
-    size_t n = w->out_n < len ? w->out_n : len;
-    if (n)
-        memcpy(buf, w->out, n);
-    w->out_at = n;
-    *ret_len = n;
+    *ret_len = reg_out_take(w, buf, len);
     return 0;
 }

@@ -124,6 +124,25 @@ static inline void tree_xattrs(struct tree_walk *w, uint64_t ino)
     }
 }
 
+static inline int tree_piece(void *ctx, uint64_t off, uint64_t len, int64_t at)
+{
+    unsigned *left = ctx;
+    if (!len || off + len < off || at < PIECE_RECORD)
+        abort();
+    return !--*left;
+}
+
+/* Where it lies, and the same twice; damage is an error. */
+static inline void tree_pieces(struct tree_walk *w, uint64_t ino)
+{
+    unsigned left = 1000, again = 1000;
+    if (!w->v->ops->pieces)
+        return;
+    int r = w->v->ops->pieces(w->v, ino, tree_piece, &left);
+    if (w->v->ops->pieces(w->v, ino, tree_piece, &again) != r || left != again || r > 0)
+        abort();
+}
+
 static inline void tree_visit(struct tree_walk *w, uint64_t ino);
 
 struct tree_names {
@@ -200,6 +219,7 @@ static inline void tree_visit(struct tree_walk *w, uint64_t ino)
             (unsigned long long)a.allocated, (long long)a.mtime.tv_sec, a.mtime.tv_nsec,
             (long long)a.ctime.tv_sec, a.ctime.tv_nsec);
     tree_xattrs(w, ino);
+    tree_pieces(w, ino);
     if (S_ISREG(a.mode))
         tree_content(w, ino, a.size);
     if (S_ISLNK(a.mode)) {

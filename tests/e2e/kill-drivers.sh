@@ -133,33 +133,33 @@ judge() {
 }
 
 declare -A ends
-for what in install uninstall apply undo; do
-    begin_with "$(from $what)"
+for op in install uninstall apply undo; do
+    begin_with "$(from $op)"
     with_faults 1 count 1 0 "$tmp/arm" mount_kept
-    ready_$what
+    ready_$op
     touch "$tmp/arm"
-    check "$what, counted" do_$what
+    check "$op, counted" do_$op
     calls=$(wc -l <"$hits")
     die
-    echo "$calls calls in $what: $(cut -d ' ' -f 2 "$hits" | sort | uniq -c | tr -s ' \n' ' ')"
+    echo "$calls calls in $op: $(cut -d ' ' -f 2 "$hits" | sort | uniq -c | tr -s ' \n' ' ')"
     # What was said to be done is there after a kill.
-    judge "$what, then a kill" $what after
+    judge "$op, then a kill" $op after
     ends=()
     for ((round = 1; round <= points; round++)); do
         at=$(point $round "$points")
         half=$((round % 2))
-        name="$what: dies at call $at, half $half"
-        begin_with "$(from $what)"
+        what="$op: dies at call $at, half $half"
+        begin_with "$(from $op)"
         with_faults "$at" "kill" 1 $half "$tmp/arm" mount_kept
-        ready_$what
+        ready_$op
         touch "$tmp/arm"
         must=either
-        do_$what >/dev/null 2>&1 && must=after
+        do_$op >/dev/null 2>&1 && must=after
         was_hit
         die
-        judge "$name ($(head -n 1 "$hits" 2>/dev/null))" $what $must
+        judge "$what" $op $must
     done
-    for name in "${!ends[@]}"; do echo "$what: ${ends[$name]} times $name"; done
+    for name in "${!ends[@]}"; do echo "$op: ${ends[$name]} times $name"; done
 done
 all_reached $((4 * points))
 is "the source is as it was" "$(sha "$tmp/disk.img")" "$before"

@@ -3,6 +3,7 @@
  * the note that names it. Of a scratch overlay they are kept in memory, for as long as it lives. */
 #include "overlay-set.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -123,4 +124,55 @@ void ovl_files_drop(struct overlay *o)
 {
     while (o->kept)
         overlay_file_remove(o, o->kept->name);
+}
+
+/* ---- what a kill left ---- */
+
+/* "record-WHAT-SUM", SUM in 16 hexadecimal digits, or with ".new" while it is being written. Others' files
+ * aren't named so by chance. */
+static bool is_record_name(const char *name)
+{
+    static const char prefix[] = "record-", beside[] = ".new";
+    size_t n = strlen(name), before = sizeof prefix - 1, after = sizeof beside - 1;
+    if (n > after && !strcmp(name + n - after, beside))
+        n -= after;
+    return n > before + 17 && n <= OVERLAY_FILE_NAME && !strncmp(name, prefix, before) &&
+           name[n - 17] == '-' && strspn(name + n - 16, "0123456789abcdef") >= 16;
+}
+
+static bool is_noted(const struct overlay *o, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < o->n_notes; i++)
+        if (!strncmp(o->notes[i].text, name, n) && (!o->notes[i].text[n] || o->notes[i].text[n] == ' '))
+            return true;
+    return false;
+}
+
+static bool is_orphan(const struct overlay *o, const char *name)
+{
+    struct stat st;
+    return is_record_name(name) && !is_noted(o, name) &&
+           !fstatat(o->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode);
+}
+
+void ovl_files_sweep(struct overlay *o)
+{
+    int fd = openat(o->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    bool durable = false;
+    for (struct dirent *d; (d = readdir(dir));) {
+        if (!is_orphan(o, d->d_name))
+            continue;
+        if (!durable && o->io->fsync(o->dir_fd) < 0)
+            break;
+        durable = true;
+        unlinkat(o->dir_fd, d->d_name, 0);
+    }
+    closedir(dir);
 }

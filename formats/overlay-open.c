@@ -384,6 +384,8 @@ int overlay_open(const struct overlay_options *o, const struct overlay_source *s
         r = ovl_lock_take(v->dir_fd, v->dir, o, &v->lock, fault);
     if (!r && v->dir)
         r = open_all(&p, fault);
+    if (!r && v->dir)
+        ovl_files_sweep(v);
     if (r < 0) {
         overlay_close(v);
         return r;

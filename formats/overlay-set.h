@@ -44,6 +44,11 @@ void ovl_member_name(size_t i, char ret[OVL_NAME]);
 int ovl_note_put(struct overlay *v, const char *key, const char *text);
 /* overlay-files.c */
 void ovl_files_drop(struct overlay *o);
+/* Removes records ("record-WHAT-SUM", see fs/changes-apply.c) whose name is the first word of no note: a
+ * daemon that was killed left them. With the lock held and the notes of commit.json read; that this
+ * commit.json is the one on the disk, too, is made sure of first. What can't be removed stays, and harms
+ * nobody. */
+void ovl_files_sweep(struct overlay *o);
 
 /* Writes commit.json with the state that the disks' files were flushed to. With an error the old one holds,
  * or, with *ret_unknown, nobody knows. */

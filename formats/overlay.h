@@ -82,7 +82,8 @@ const char *overlay_note(const struct overlay *o, const char *key); /* NULL: non
 /* A file beside the overlay's disks, for what is too large for a note: durable when this returns, but bound
  * to no commit; so it is written under a fresh name before the commit of a note that names it, and the one
  * before is removed after. Names: [a-z0-9.-]. -EINVAL: another name; -EFBIG over `max`; -ENOENT. Bytes that
- * are read are the caller's. A scratch overlay keeps them in memory. */
+ * are read are the caller's. A scratch overlay keeps them in memory. The next open removes "record-WHAT-SUM"
+ * (SUM: 16 hexadecimal digits) where that is no note's first word. */
 enum { OVERLAY_FILE_NAME = 200 };
 int overlay_file_write(struct overlay *o, const char *name, const void *bytes, size_t n);
 int overlay_file_read(struct overlay *o, const char *name, size_t max, uint8_t **ret, size_t *ret_n);

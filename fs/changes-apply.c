@@ -3,8 +3,8 @@
  *
  * The record lies in a file of its own beside the overlay's disks, written and synced before the commit,
  * under a name that has its digest; the note in commit.json that names it comes with the commit. So after a
- * kill there is either both, the changes and their record, or neither. What a kill leaves of a record that no
- * note names is overwritten or ignored.
+ * kill there is either both, the changes and their record, or neither. A record that a kill leaves
+ * and no note names is removed at the next mount (ovl_files_sweep).
  *
  * Should a change fail, and taking back what was done fail too, then nothing is committed until the next
  * mount, which has what was committed last: as after a kill. */

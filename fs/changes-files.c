@@ -355,7 +355,7 @@ int file_state(struct ferry *f, enum change_kind kind, const char *path, uint64_
     ret->mtime_nsec = (uint32_t)a.mtime.tv_nsec;
     if (keep)
         r = keep_content(s.own, s.ino, keep, ret);
-    if (!r && keep && !content && S_ISREG(a.mode))
+    if (!r && keep && !content && (S_ISREG(a.mode) || kind == CHANGE_RMDIR))
         r = pack_attributes(s.own, s.ino, ret);
     if (!r && content && from != NO_SUM)
         r = sum_file(s.own, s.ino, from, ret->sum);
@@ -429,6 +429,12 @@ static int unlink_at(const struct spot *s)
     return r < 0 ? r : s->volume->ops->unlink ? s->volume->ops->unlink(s->volume, s->dir, s->name) : -EROFS;
 }
 
+static int rmdir_at(const struct spot *s)
+{
+    int r = writable(s->volume);
+    return r < 0 ? r : s->volume->ops->rmdir ? s->volume->ops->rmdir(s->volume, s->dir, s->name) : -EROFS;
+}
+
 static int do_append(struct ferry *f, const struct spot *s, const struct change *c)
 {
     int r = s->there ? writable(s->own) : -ENOENT;
@@ -455,6 +461,8 @@ int file_do(struct ferry *f, const struct change *c)
                        : 0; /* it had two names in the list, through a link to its directory */
     case CHANGE_MKDIR:
         return make(&s, &c->new, NULL, 0);
+    case CHANGE_RMDIR:
+        return s.there ? rmdir_at(&s) : -ENOENT;
     case CHANGE_LINK:
         r = s.there ? unlink_at(&s) : 0;
         return r < 0 ? r : make(&s, &c->new, c->new.bytes, c->new.n);
@@ -519,9 +527,7 @@ static int undo_append(struct ferry *f, const struct spot *s, const struct chang
 
 static int undo_mkdir(const struct spot *s)
 {
-    int r = s->there ? writable(s->volume) : 0;
-    if (!r && s->there)
-        r = s->volume->ops->rmdir ? s->volume->ops->rmdir(s->volume, s->dir, s->name) : -EROFS;
+    int r = s->there ? rmdir_at(s) : 0;
     return r == -ENOTEMPTY ? 0 : r; /* others' things have come to be there */
 }
 
@@ -540,6 +546,7 @@ int file_undo(struct ferry *f, const struct change *c)
     case CHANGE_APPEND:
         return undo_append(f, &s, c);
     case CHANGE_REMOVE:
+    case CHANGE_RMDIR:
         return s.there ? 0 : put_back(&s, &c->old); /* of a removal that failed */
     case CHANGE_MKDIR:
         return undo_mkdir(&s);

@@ -17,6 +17,7 @@ enum change_kind {
     CHANGE_VALUE,
     CHANGE_KEY,
     CHANGE_UNKEY,
+    CHANGE_RMDIR,
 };
 
 enum {

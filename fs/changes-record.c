@@ -163,9 +163,12 @@ static void get_state(struct reading *r, struct change_state *s)
 /* What taking the change back needs is there. */
 static bool is_whole(const struct change *c)
 {
-    if (c->kind < CHANGE_FILE || c->kind > CHANGE_UNKEY || (c->kind == CHANGE_VALUE) != (c->name != NULL))
+    if (c->kind < CHANGE_FILE || c->kind > CHANGE_RMDIR || (c->kind == CHANGE_VALUE) != (c->name != NULL))
         return false;
-    bool kept = c->kind != CHANGE_APPEND && c->kind != CHANGE_MKDIR && c->kind != CHANGE_KEY;
+    bool kept = c->kind != CHANGE_APPEND && c->kind != CHANGE_MKDIR && c->kind != CHANGE_KEY &&
+                c->kind != CHANGE_RMDIR;
+    if (c->kind == CHANGE_RMDIR && !S_ISDIR(c->old.type))
+        return false;
     return !kept || !c->old.there || c->old.bytes;
 }
 

@@ -222,7 +222,8 @@ static int need_parents(struct changes *c, const char *path, const char *reason)
     for (char *at = part; !r && (at = strchr(at, '/')); *at++ = '/') {
         struct prepare_stat st;
         *at = 0;
-        if (*part && file_stat(c->f, part, &st) == -ENOENT)
+        const struct change *planned = changes_find(c, c->n, false, part, NULL);
+        if (*part && (planned || file_stat(c->f, part, &st) == -ENOENT))
             r = changes_mkdir(c, part, 0755, reason);
     }
     return r;
@@ -302,7 +303,10 @@ int changes_mkdir(struct changes *c, const char *path, mode_t mode, const char *
 {
     if (c->error)
         return c->error;
-    if (changes_find(c, c->n, false, path, NULL))
+    struct change *there = changes_find(c, c->n, false, path, NULL);
+    if (there && there->kind == CHANGE_RMDIR)
+        changes_drop(c, there); /* it stays */
+    if (there)
         return 0;
     struct change made = { .kind = CHANGE_MKDIR, .path = strdup(path), .reason = strdup(reason) };
     int r = file_state(c->f, CHANGE_MKDIR, path, 0, NO_SUM, &made.old);
@@ -314,6 +318,30 @@ int changes_mkdir(struct changes *c, const char *path, mode_t mode, const char *
     }
     made.new.there = true;
     made.new.type = S_IFDIR | (mode & 07777);
+    return fail(c, changes_push(c, &made));
+}
+
+int changes_rmdir(struct changes *c, const char *path, const char *reason)
+{
+    if (c->error)
+        return c->error;
+    struct change *there = changes_find(c, c->n, false, path, NULL);
+    if (there && there->kind == CHANGE_RMDIR)
+        return 0;
+    if (there && there->kind != CHANGE_MKDIR)
+        return fail(c, -ENOTDIR);
+    if (there) {
+        changes_drop(c, there);
+        return 0;
+    }
+    struct change made = { .kind = CHANGE_RMDIR, .path = strdup(path), .reason = strdup(reason) };
+    int r = file_state(c->f, CHANGE_RMDIR, path, keep_room(c), NO_SUM, &made.old);
+    if (!r && made.old.there && !S_ISDIR(made.old.type))
+        r = -ENOTDIR;
+    if (r < 0 || !made.old.there) {
+        change_done(&made);
+        return fail(c, r);
+    }
     return fail(c, changes_push(c, &made));
 }
 
@@ -632,6 +660,11 @@ static int say_mkdir(struct prepare *p, const char *path, mode_t mode, const cha
     return changes_mkdir(changes_of(p), path, mode, reason);
 }
 
+static int say_rmdir(struct prepare *p, const char *path, const char *reason)
+{
+    return changes_rmdir(changes_of(p), path, reason);
+}
+
 static int say_link(struct prepare *p, const char *path, const char *target, const char *reason)
 {
     return changes_link(changes_of(p), path, target, reason);
@@ -682,6 +715,7 @@ static const struct prepare_ops prepare_ops = {
     .append = say_append,
     .remove = say_remove,
     .mkdir = say_mkdir,
+    .rmdir = say_rmdir,
     .link = say_link,
     .set = say_set,
     .unset = say_unset,

@@ -44,6 +44,7 @@ int changes_file(struct changes *c, const char *path, const void *bytes, size_t 
 int changes_append(struct changes *c, const char *path, const void *bytes, size_t n, const char *reason);
 int changes_remove(struct changes *c, const char *path, const char *reason);
 int changes_mkdir(struct changes *c, const char *path, mode_t mode, const char *reason);
+int changes_rmdir(struct changes *c, const char *path, const char *reason);
 int changes_link(struct changes *c, const char *path, const char *target, const char *reason);
 int changes_value(struct changes *c, const char *key, const char *name, uint32_t type, const void *bytes,
                   size_t n, const char *reason);

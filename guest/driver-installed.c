@@ -144,11 +144,12 @@ struct tree {
 
 static int remove_entry(void *ctx, const char *name, uint32_t type);
 
-/* The files below; of the directories themselves nothing is left but their names. */
+/* What is in it, and then the directory. */
 static int remove_tree(struct driver_edit *e, const char *path, unsigned depth)
 {
     struct tree t = { e, path, depth };
-    return depth > MAX_DEPTH ? -ELOOP : e->p->ops->list(e->p, path, remove_entry, &t);
+    int r = depth > MAX_DEPTH ? -ELOOP : e->p->ops->list(e->p, path, remove_entry, &t);
+    return r ? r : e->p->ops->rmdir(e->p, path, e->reason);
 }
 
 static int remove_entry(void *ctx, const char *name, uint32_t type)

@@ -71,6 +71,9 @@ struct prepare_ops {
     /* No such file or link; the last name isn't followed. -EISDIR: a directory. */
     int (*remove)(struct prepare *p, const char *path, const char *reason);
     int (*mkdir)(struct prepare *p, const char *path, mode_t mode, const char *reason);
+    /* No such directory. What is in it goes by earlier calls; if any is left when the plan is applied, all of
+     * it fails. -ENOTDIR: no directory. */
+    int (*rmdir)(struct prepare *p, const char *path, const char *reason);
     /* A symbolic link with this text, instead of what file or link has that name. */
     int (*link)(struct prepare *p, const char *path, const char *target, const char *reason);
     /* Keys on the way are made. */

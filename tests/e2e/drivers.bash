@@ -41,20 +41,44 @@ software() {
     cp "$tmp/software.reg" "$mnt/registry/.reg"
 }
 
-# hives_hold WHAT HIVES: what is written keeps every rule of ours, and hivex reads it.
+# hives_hold WHAT HIVES [NAME]: what is written keeps every rule of ours, and others' programs read all of it.
 hives_hold() {
     local hive
+    hives_read "$@"
+    for hive in $2; do
+        check "$1: $hive" "$FERRYFS" --check-hive "$tmp/$hive"
+    done
+}
+
+# hives_read WHAT HIVES [NAME]: hivex and libregf read the hives. NAME: what they read is kept, for hives_equal.
+hives_read() {
+    local hive to
     sync "$mnt/info.json"
     for hive in $2; do
+        to=$tmp/${3-now}.$hive
         cp "$windows/System32/config/$hive" "$tmp/$hive"
-        check "$1: $hive" "$FERRYFS" --check-hive "$tmp/$hive"
-        check "$1: $hive by hivex" sh -c "hivexregedit --export '$tmp/$hive' '\\' >'$tmp/$hive.reg'"
+        check "$1: $hive by hivexregedit" sh -c "hivexregedit --export '$tmp/$hive' '\\' >'$to.reg'"
+        check "$1: $hive by hivexml" sh -c "hivexml '$tmp/$hive' >'$to.xml'"
+        check "$1: $hive by regfinfo" sh -c "regfinfo '$tmp/$hive' >'$to.info'"
+        is "$1: as many keys by both" "$(grep -c '(key:)' "$to.info")" "$(grep -o '<node' "$to.xml" | wc -l)"
+        check "$1: $hive by regfexport" sh -c "regfexport '$tmp/$hive' >'$to.regf' 2>'$tmp/regf.err'"
+        is "$1: and it complains of nothing" "$(cat "$tmp/regf.err")" ""
+    done
+}
+
+# hives_equal WHAT HIVES A B: what the others' programs read under two names is the same: keys, values and their data.
+hives_equal() {
+    local hive
+    for hive in $2; do
+        check "$1: $hive as hivexregedit reads it" cmp "$tmp/$3.$hive.reg" "$tmp/$4.$hive.reg"
+        check "$1: $hive as regfexport reads it" cmp "$tmp/$3.$hive.regf" "$tmp/$4.$hive.regf"
     done
 }
 
 # tree_of: the guest's files and registry, for comparisons.
 tree_of() {
     (cd "$windows" && find . -type f ! -path './System32/config/*' -exec sha256sum {} + | sort -k2)
+    (cd "$store" 2>/dev/null && find . -mindepth 1 -type d | sort)
     iconv -f utf-16 -t utf-8 "$mnt/registry/HKLM/SYSTEM/.reg"
     iconv -f utf-16 -t utf-8 "$mnt/registry/HKLM/DRIVERS/.reg"
 }

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/windows.bash"
 # shellcheck source=tests/e2e/drivers.bash
 . "$(dirname "$0")/drivers.bash"
-need sgdisk mkntfs ntfs-3g hivexregedit hivexsh python3 jq
+need sgdisk mkntfs ntfs-3g hivexregedit hivexsh hivexml regfinfo regfexport python3 jq
 have_corpus || skip "there is no corpus"
 make_windows "$tmp/disk.img" || skip "no NTFS volume can be made here"
 before=$(sha "$tmp/disk.img")
@@ -23,6 +23,7 @@ pkg=$(package Win7/amd64 8664 viostor)
 check "a package is staged" stage "$pkg"
 check "as it was" diff -r "$pkg" "$mnt/drivers/staging/pkg-viostor"
 tree_of >"$tmp/before"
+hives_hold "before" SYSTEM before
 check "and installed" install pkg-viostor
 is "then it isn't staged" "$(ls "$mnt/drivers/staging")" ""
 # Of Windows 7 the store's names have "neutral" between the architecture and the digits.
@@ -80,7 +81,8 @@ check "rm -r takes it out" rm -r "$mnt/drivers/installed/oem0.inf"
 is "then nothing is installed" "$(ls "$mnt/drivers/installed")" ""
 tree_of >"$tmp/gone"
 check "files and registry are as they were" diff -q "$tmp/before" "$tmp/gone"
-hives_hold "after it was taken out" SYSTEM
+hives_hold "after it was taken out" SYSTEM gone
+hives_equal "the registry is as it was" SYSTEM before gone
 
 check_not "what is staged has 64 levels" mkdir -p "$mnt/drivers/staging/$(printf 'd/%.0s' {1..65})"
 check "64" mkdir -p "$mnt/drivers/staging/$(printf 'd/%.0s' {1..64})"
@@ -136,6 +138,7 @@ check "and of its drivers" sh -c "rm '$config'/DRIVERS.LOG?; cp '$tmp/drivers.hi
 check "it is Windows 10" software 10.0 17763
 is "twelve packages have their numbers" "$(bytes "$system/DriverDatabase/OemInfMap.binary")" fff0
 tree_of >"$tmp/before"
+hives_read "before" "SYSTEM DRIVERS" before # SYSTEM is dirty, so it can't keep every rule of ours
 pkg=$(package Win7/amd64 8664 viostor) # NTamd64.6.1 fits all that is later
 check "staged" stage "$pkg"
 check "vetoed once, when it was away" sh -c "mkdir -p '$set/Services/viostor/StartOverride' && echo 3 >'$set/Services/viostor/StartOverride/0.dword'"
@@ -251,7 +254,8 @@ for n in 15 14 13 12; do
 done
 tree_of >"$tmp/gone"
 check "all is as it was" diff "$tmp/before" "$tmp/gone"
-hives_hold "without them" "SYSTEM DRIVERS"
+hives_hold "without them" "SYSTEM DRIVERS" gone
+hives_equal "the registry is as it was" "SYSTEM DRIVERS" before gone
 
 # A Server 2025 of the same: a build of 22000 is reached.
 check "a later Windows" software 10.0 26100

@@ -226,11 +226,20 @@ static void put_file(const char *path, const struct change_state *s)
         world_put(S_ISLNK(s->type) ? 'l' : S_ISDIR(s->type) ? 'd' : 'f', path, s->type, s->bytes, s->n);
 }
 
+static bool is_below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+    return !strncmp(path, dir, n) && path[n] == '/';
+}
+
 int file_do(struct ferry *f, const struct change *c)
 {
     struct thing *t = find("f", c->path);
     (void)f;
     int r = step();
+    for (size_t i = 0; !r && c->kind == CHANGE_RMDIR && i < n_things; i++)
+        if (things[i].kind != 'k' && things[i].kind != 'v' && is_below(things[i].path, c->path))
+            return -ENOTEMPTY;
     if (c->kind == CHANGE_APPEND) {
         if (!t || t->n + c->new.n > sizeof t->bytes)
             return -ENOENT;

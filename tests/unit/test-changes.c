@@ -22,6 +22,8 @@ static void make_world(void)
     world_put('f', "etc/fstab", S_IFREG | 0644, "old", 3);
     world_put('f', "etc/remove", S_IFREG | 0600, "bye", 3);
     world_put('f', "boot/initrd", S_IFREG | 0600, "cpio", 4);
+    world_put('d', "old.d", S_IFDIR | 0750, NULL, 0);
+    world_put('f', "old.d/file", S_IFREG | 0600, "in it", 5);
     world_put('l', "etc/link", S_IFLNK | 0777, "there", 5);
 }
 
@@ -54,6 +56,8 @@ static struct changes *make_list(void)
     assert_int_equal(changes_mkdir(c, "etc/new.d", 0755, "r"), 0);
     assert_int_equal(changes_file(c, "etc/new.d/file", "hello", 5, 0600, "r"), 0);
     assert_int_equal(changes_link(c, "etc/link", "elsewhere", "r"), 0);
+    assert_int_equal(changes_remove(c, "old.d/file", "r"), 0);
+    assert_int_equal(changes_rmdir(c, "old.d", "r"), 0);
     return c;
 }
 
@@ -72,6 +76,7 @@ static void test_only_what_is_not_so(void **state)
     changes_remove(c, "etc/nothing", "so already");
     changes_mkdir(c, "etc", 0700, "so already");
     changes_link(c, "etc/link", "there", "so already");
+    changes_rmdir(c, "nothing.d", "so already");
     assert_int_equal(changes_error(c), 0);
     assert_int_equal(changes_count(c), 0);
     check_plan(c, "nothing to do\n");
@@ -121,6 +126,42 @@ static void test_directories_on_the_way_are_made(void **state)
     changes_free(c);
 }
 
+static void test_directories_add_up(void **state)
+{
+    (void)state;
+    make_world();
+    struct changes *c = changes_new(&world.ferry);
+    assert_int_equal(changes_rmdir(c, "etc", "goes"), 0);
+    assert_int_equal(changes_rmdir(c, "etc", "twice"), 0);
+    check_plan(c, "file etc directory -> (absent)  # goes\n");
+    assert_int_equal(changes_mkdir(c, "etc", 0755, "stays"), 0);
+    check_plan(c, "nothing to do\n");
+    assert_int_equal(changes_mkdir(c, "new", 0755, "comes"), 0);
+    assert_int_equal(changes_rmdir(c, "new", "doesn't"), 0);
+    check_plan(c, "nothing to do\n");
+    assert_int_equal(changes_rmdir(c, "etc/fstab", "no directory"), -ENOTDIR);
+    changes_free(c);
+}
+
+/* What has come to be in the directory since isn't in the plan: all of it fails. */
+static void test_rmdir_of_what_is_not_empty(void **state)
+{
+    (void)state;
+    make_world();
+    char *before = world_show();
+    struct changes *c = changes_new(&world.ferry);
+    struct fault fault = { 0 };
+    assert_int_equal(changes_value(c, SVC "a", "Start", PREPARE_DWORD, two, 4, "r"), 0);
+    assert_int_equal(changes_rmdir(c, "old.d", "r"), 0);
+    assert_int_equal(changes_apply(c, "x", &fault), -ENOTEMPTY);
+    char *after = world_show();
+    assert_string_equal(before, after);
+    assert_int_equal(world.commits, 0);
+    changes_free(c);
+    free(before);
+    free(after);
+}
+
 static void test_planners_see_the_plan(void **state)
 {
     (void)state;
@@ -136,6 +177,7 @@ static void test_planners_see_the_plan(void **state)
     free(bytes);
     assert_int_equal(p->ops->read(p, "etc/fstab", 7, &bytes, &n), -EFBIG);
     assert_int_equal(p->ops->stat(p, "etc/remove", &st), -ENOENT);
+    assert_int_equal(p->ops->stat(p, "old.d", &st), -ENOENT);
     assert_int_equal(p->ops->stat(p, "etc/new.d/file", &st), 0);
     assert_int_equal(st.size, 5);
     assert_int_equal(p->ops->value(p, SVC "gone\\deep", "Name", &type, &bytes, &n), -ENOENT);
@@ -163,6 +205,8 @@ static void test_plan_as_text(void **state)
                   "file etc/new.d (absent) -> directory  # r\n"
                   "file etc/new.d/file (absent) -> 5 bytes  # r\n"
                   "file etc/link link to there -> link to elsewhere  # r\n"
+                  "file old.d/file 5 bytes -> (absent)  # r\n"
+                  "file old.d directory -> (absent)  # r\n"
                   "note: to know\n");
     changes_block(c, "it\nis broken", "mend it");
     check_plan(c, "BLOCKED: it?is broken; mend it\n");
@@ -385,6 +429,8 @@ int main(void)
         cmocka_unit_test(test_two_of_one_thing_add_up),
         cmocka_unit_test(test_what_is_kept_has_a_bound),
         cmocka_unit_test(test_directories_on_the_way_are_made),
+        cmocka_unit_test(test_directories_add_up),
+        cmocka_unit_test(test_rmdir_of_what_is_not_empty),
         cmocka_unit_test(test_planners_see_the_plan),
         cmocka_unit_test(test_plan_as_text),
         cmocka_unit_test(test_first_error_sticks),

@@ -432,6 +432,55 @@ static void files_beside_the_disks(void **state)
     kit_dir_done(&dir);
 }
 
+/* Records that no note names go at the next open; what is named, or isn't a record, stays. */
+static void orphaned_records_go(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool stays;
+    } files[] = {
+        { "record-kvm-0123456789abcdef", true },       /* noted */
+        { "record-kvm-0123456789abcdee", false },      /* as long as a noted one */
+        { "record-kvm-0123456789abcdef.new", false },  /* was being written */
+        { "record-hyperv-fedcba9876543210", false },   /* its note wasn't committed */
+        { "record-notes-of-mine", true },              /* no digest */
+        { "record-kvm-0123456789abcdeg", true },       /* likewise */
+        { "record-kvm-0123456789abcdef.new.1", true }, /* likewise */
+        { "recording-0123456789abcdef", true },
+    };
+    struct kit_dir dir;
+    struct kit_source s;
+    kit_dir_init(&dir);
+    kit_source_init(&s, 32 * MIB, 1024, 12);
+    struct overlay *o = kit_open_ok(&dir, &s, 1);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        assert_int_equal(overlay_file_write(o, files[i].name, "x", 1), 0);
+    assert_int_equal(overlay_note_set(o, "record.kvm", "record-kvm-0123456789abcdef 01234"), 0);
+    kit_commit(o);
+    assert_int_equal(overlay_note_set(o, "record.hyperv", "record-hyperv-fedcba9876543210 f"), 0);
+    overlay_close(o);
+    assert_int_equal(kit_run("mkdir %s/record-dir-0123456789abcdef && ln -s disk0.qcow2 "
+                             "%s/record-link-0123456789abcdef",
+                             dir.overlay, dir.overlay),
+                     0);
+    o = kit_open_ok(&dir, &s, 1);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        uint8_t *bytes = NULL;
+        size_t n;
+        int r = overlay_file_read(o, files[i].name, 10, &bytes, &n);
+        assert_int_equal(r, files[i].stays ? 0 : -ENOENT);
+        free(bytes);
+    }
+    assert_int_equal(
+        kit_run("test -d %s/record-dir-0123456789abcdef && test -L %s/record-link-0123456789abcdef",
+                dir.overlay, dir.overlay),
+        0);
+    overlay_close(o);
+    kit_source_done(&s);
+    kit_dir_done(&dir);
+}
+
 /* The guest was run from the overlay meanwhile: its writes are there, and are a generation of their own. */
 static void what_qemu_writes_is_taken_over(void **state)
 {
@@ -610,6 +659,7 @@ int main(void)
         cmocka_unit_test(scratch_leaves_nothing),
         cmocka_unit_test(notes_are_committed_with_the_rest),
         cmocka_unit_test(files_beside_the_disks),
+        cmocka_unit_test(orphaned_records_go),
         cmocka_unit_test(what_qemu_writes_is_taken_over),
         cmocka_unit_test(damage_is_refused),
         cmocka_unit_test(an_opening_that_fails_harms_nothing),

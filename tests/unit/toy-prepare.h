@@ -190,6 +190,13 @@ static inline int toy_mkdir(struct prepare *p, const char *path, mode_t mode, co
     return 0;
 }
 
+/* A directory is an entry without bytes. */
+static inline int toy_rmdir(struct prepare *p, const char *path, const char *reason)
+{
+    struct toy_file *f = toy_find(p, path);
+    return f && f->bytes ? -ENOTDIR : toy_remove(p, path, reason);
+}
+
 static inline int toy_link(struct prepare *p, const char *path, const char *target, const char *reason)
 {
     (void)reason;
@@ -227,6 +234,7 @@ static const struct prepare_ops toy_ops = {
     .append = toy_append,
     .remove = toy_remove,
     .mkdir = toy_mkdir,
+    .rmdir = toy_rmdir,
     .link = toy_link,
     .block = toy_block,
     .note = toy_note,

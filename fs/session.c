@@ -11,7 +11,6 @@
 #include "../formats/cleanup.h"
 #include "direct-mmap.h"
 #include "reader.h"
-#include "serve.h"
 #include "session-ops.h"
 
 #include <errno.h>
@@ -629,7 +628,20 @@ static int session_loop(struct session *s)
     unsigned threads = o->threads ? o->threads + 2 : 10;
     if (s->ferry->overlay) /* writers that wait for a view to be closed mustn't keep its reader waiting */
         threads += 24;
-    return serve(s->fuse, threads);
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 12)
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    if (!config)
+        return -ENOMEM;
+    fuse_loop_cfg_set_clone_fd(config, 0);
+    fuse_loop_cfg_set_max_threads(config, threads);
+    fuse_loop_cfg_set_idle_threads(config, threads);
+    int r = fuse_session_loop_mt(s->fuse, config);
+    fuse_loop_cfg_destroy(config);
+    return r;
+#else
+    struct fuse_loop_config config = { .clone_fd = 0, .max_idle_threads = threads };
+    return fuse_session_loop_mt(s->fuse, &config);
+#endif
 }
 
 int session_run(struct session *s, void (*answering)(void *ctx), void *ctx)

@@ -90,6 +90,8 @@ int changes_push(struct changes *c, struct change *made);
 void changes_drop(struct changes *c, struct change *which);
 /* "HKLM\SYSTEM\x" lies in or is "HKLM\SYSTEM". */
 bool changes_key_in(const char *key, const char *ancestor);
+/* It is or lies in SYSTEM's CurrentControlSet, which no hive has. */
+bool changes_in_current_set(const char *key);
 
 /* ---- changes-files.c: the guest as it is, whatever the plan ---- */
 

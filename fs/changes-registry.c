@@ -491,6 +491,8 @@ static int set_key(struct ferry *f, const char *path, bool there, const uint8_t 
 
 int key_do(struct ferry *f, const struct change *c)
 {
+    if (c->new.there && changes_in_current_set(c->path))
+        return -EINVAL;
     if (c->kind == CHANGE_VALUE)
         return set_value(f, c, &c->new);
     return set_key(f, c->path, c->kind == CHANGE_KEY, NULL, 0, true);

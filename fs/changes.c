@@ -134,6 +134,12 @@ bool changes_key_in(const char *key, const char *ancestor)
     return !strncasecmp(key, ancestor, n) && (!key[n] || key[n] == '\\');
 }
 
+bool changes_in_current_set(const char *key)
+{
+    return changes_key_in(key, "HKLM\\SYSTEM\\CurrentControlSet") ||
+           changes_key_in(key, "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet");
+}
+
 int changes_push(struct changes *c, struct change *made)
 {
     int r = !made->path || !made->reason ? -ENOMEM : c->n >= CHANGES_MAX ? -EFBIG : 0;
@@ -410,10 +416,11 @@ static int add_key(struct changes *c, const char *key, const char *reason)
     return changes_push(c, &made);
 }
 
-/* The key with those on the way to it; the hive must be there. */
+/* The key with those on the way to it; the hive must be there. -EINVAL: of CurrentControlSet, which is a link
+ * that Windows makes when it starts; a key of that name in the hive would keep it from starting. */
 static int need_key(struct changes *c, const char *key, const char *reason)
 {
-    int r = seen_key(c, key);
+    int r = changes_in_current_set(key) ? -EINVAL : seen_key(c, key);
     if (r != -ENOENT)
         return r;
     _cleanup_free_ char *part = strdup(key);

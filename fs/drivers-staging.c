@@ -57,6 +57,7 @@ void drivers_close(struct ferry *f)
     free(d->nodes);
     free(d->store);
     free(d->hidden);
+    free(d->info.text);
     free(d->log);
     pthread_mutex_destroy(&d->lock);
     free(d);

@@ -41,6 +41,11 @@ struct drivers {
         uint64_t entry;
     } * hidden;
     size_t n_hidden;
+    struct { /* the info.json that was last made: each getattr needs its length */
+        unsigned oem;
+        uint64_t edits; /* of the mount when that began */
+        char *text;     /* owned; NULL: none */
+    } info;
 };
 
 /* What ferry_open and ferry_close call. */

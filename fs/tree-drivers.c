@@ -89,8 +89,6 @@ static int list_package(struct ferry *f, unsigned oem, struct changes **ret_c, s
     char dir[128], path[200];
     struct driver_guest g;
     struct prepare_stat st;
-    struct inf *inf = NULL;
-    struct driver_plan *plan = NULL;
     struct changes *c = changes_new(f);
     *ret = (struct listing){ .at = "" };
     *ret_c = c;
@@ -106,9 +104,7 @@ static int list_package(struct ferry *f, unsigned oem, struct changes **ret_c, s
     r = p->ops->stat(p, path, &st);
     if (r)
         return r;
-    r = driver_installed(p, &g, oem, &inf, &plan, NULL);
-    driver_plan_free(plan);
-    inf_free(inf);
+    r = driver_find_store(p, &g, oem);
     if (r == -ENOMEM || !*g.store)
         return r == -ENOMEM ? r : 0;
     snprintf(ret->root, sizeof ret->root, "%s/System32/DriverStore/FileRepository/%s", dir, g.store);
@@ -191,11 +187,36 @@ static int entry_attr(struct ferry *f, const struct node *n, struct stat *ret)
     return r;
 }
 
+/* The last one is kept until anything is edited. The count of edits is read before the guest is looked at,
+ * and goes up when an edit is made: what is made meanwhile isn't taken for what is later. */
+static int info_of(struct ferry *f, unsigned oem, char **ret)
+{
+    struct drivers *d = f->drivers;
+    uint64_t edits = f->edits;
+    *ret = NULL;
+    pthread_mutex_lock(&d->lock);
+    bool known = d->info.text && d->info.oem == oem && d->info.edits == edits;
+    if (known)
+        *ret = strdup(d->info.text);
+    pthread_mutex_unlock(&d->lock);
+    int r = !known ? drivers_info(f, oem, ret) : *ret ? 0 : -ENOMEM;
+    char *copy = r || known ? NULL : strdup(*ret);
+    if (!copy)
+        return r;
+    pthread_mutex_lock(&d->lock);
+    free(d->info.text);
+    d->info.text = copy;
+    d->info.oem = oem;
+    d->info.edits = edits;
+    pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
 static int text_of(struct ferry *f, const struct node_id *id, char **ret, size_t *ret_n)
 {
     struct drivers *d = f->drivers;
     if (id->a == INFO) {
-        int r = drivers_info(f, (unsigned)id->b, ret);
+        int r = info_of(f, (unsigned)id->b, ret);
         *ret_n = r ? 0 : strlen(*ret);
         return r;
     }

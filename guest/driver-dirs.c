@@ -48,48 +48,76 @@ static bool inside(const char *path)
     return true;
 }
 
-char *driver_directory(struct planner *p, unsigned dirid, const char *subdir)
+/* Windows' name of the directory, as snprintf; < 0: unknown. */
+static int put_directory(const struct driver_target *t, unsigned dirid, const char *subdir, char *buf,
+                         size_t size)
 {
-    const struct driver_target *t = p->target;
     while (*subdir == '\\' && dirid != DIR_ABSOLUTE)
         subdir++;
     const char *sep = *subdir ? "\\" : "";
     if (dirid == DIR_ABSOLUTE)
         return strlen(subdir) > 3 && subdir[1] == ':' && subdir[2] == '\\' && inside(subdir + 2)
-                   ? driver_text(p, "%s", subdir)
-                   : NULL;
+                   ? snprintf(buf, size, "%s", subdir)
+                   : -1;
     if (!inside(subdir))
-        return NULL;
+        return -1;
     if (dirid == DIR_STORE || dirid == 1)
-        return driver_text(p, "%s\\System32\\DriverStore\\FileRepository\\%s%s%s", t->root, t->store, sep,
-                           subdir);
+        return snprintf(buf, size, "%s\\System32\\DriverStore\\FileRepository\\%s%s%s", t->root, t->store,
+                        sep, subdir);
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
         if (dirs[i].id == dirid && *dirs[i].path == '!')
-            return driver_text(p, "%.2s%s%s%s", t->root, dirs[i].path + 1, sep, subdir);
+            return snprintf(buf, size, "%.2s%s%s%s", t->root, dirs[i].path + 1, sep, subdir);
         else if (dirs[i].id == dirid)
-            return driver_text(p, "%s%s%s%s", t->root, dirs[i].path, sep, subdir);
-    return NULL;
+            return snprintf(buf, size, "%s%s%s%s", t->root, dirs[i].path, sep, subdir);
+    return -1;
+}
+
+char *driver_directory(struct planner *p, unsigned dirid, const char *subdir)
+{
+    char buf[DRIVER_MAX_TEXT];
+    int n = put_directory(p->target, dirid, subdir, buf, sizeof buf);
+    return n < 0 || n >= (int)sizeof buf ? NULL : driver_text(p, "%s", buf);
+}
+
+/* At a percent sign: the directory whose number follows, as put_directory, and what that takes of the text.
+ */
+static int number_at(struct planner *p, const char *at, char *buf, size_t size, size_t *ret_len)
+{
+    size_t n = strspn(at + 1, "0123456789");
+    uint32_t id;
+    char digits[8];
+    if (!n || n >= sizeof digits || at[1 + n] != '%')
+        return -1;
+    memcpy(digits, at + 1, n);
+    digits[n] = 0;
+    driver_number(digits, &id);
+    *ret_len = n + 2;
+    return id == DIR_ABSOLUTE ? -1 : put_directory(p->target, id, "", buf, size);
 }
 
 const char *driver_expand_dirs(struct planner *p, const char *text)
 {
-    for (const char *at = strchr(text, '%'); at; at = strchr(at + 1, '%')) {
-        size_t n = strspn(at + 1, "0123456789");
-        uint32_t id;
-        char digits[8];
-        if (!n || n >= sizeof digits || at[1 + n] != '%')
-            continue;
-        memcpy(digits, at + 1, n);
-        digits[n] = 0;
-        driver_number(digits, &id);
-        const char *dir = id == DIR_ABSOLUTE ? NULL : driver_directory(p, id, "");
-        if (!dir)
-            continue;
-        char *made = driver_text(p, "%.*s%s%s", (int)(at - text), text, dir, at + n + 2);
-        if (!made)
-            return NULL;
-        at = made + (at - text) + strlen(dir) - 1;
-        text = made;
+    char made[DRIVER_MAX_TEXT];
+    size_t n = 0;
+    bool any = false;
+    if (!strchr(text, '%'))
+        return text;
+    for (const char *at = text; *at && n < sizeof made;) {
+        size_t len = 1;
+        int dir = *at == '%' ? number_at(p, at, made + n, sizeof made - n, &len) : -1;
+        if (dir < 0)
+            made[n++] = *at++;
+        else
+            at += len;
+        n += dir < 0 ? 0 : (size_t)dir;
+        any |= dir >= 0;
     }
-    return text;
+    if (!any)
+        return text;
+    if (n >= sizeof made) {
+        driver_charge(p, SIZE_MAX, 0, 0); /* too long: as any other limit */
+        return NULL;
+    }
+    made[n] = 0;
+    return driver_text(p, "%s", made);
 }

@@ -8,6 +8,8 @@
  * The sections of the sources may have one of their own for an architecture, which goes first. */
 #include "driver-impl.h"
 
+#include "../formats/keyed-hash.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,16 +84,31 @@ static int destination(struct planner *p, const char *list, unsigned line, struc
     return 0;
 }
 
+/* The slot of a file that goes there, or the empty one where it belongs. */
+static uint16_t *slot_of(struct planner *p, const struct driver_file *f)
+{
+    const struct driver_plan *plan = p->plan;
+    for (size_t i = keyed_hash(keyed_hash(0, f->dir), f->name);; i++) {
+        uint16_t *slot = &p->file_slots[i % DRIVER_FILE_SLOTS];
+        const struct driver_file *there = *slot ? &plan->files[*slot - 1] : NULL;
+        if (!there || (!strcasecmp(there->dir, f->dir) && !strcasecmp(there->name, f->name)))
+            return slot;
+    }
+}
+
 static int add_file(struct planner *p, const char *list, unsigned line, const char *dest, const char *source,
                     uint32_t flags)
 {
     struct driver_plan *plan = p->plan;
+    size_t kept = plan->n_owned;
     struct driver_file f = {
         .line = line,
         .name = dest,
         .replace_only = flags & COPY_REPLACE_ONLY,
         .no_overwrite = flags & COPY_NO_OVERWRITE,
     };
+    if (!driver_charge(p, 0, 1, line))
+        return -EFBIG;
     if (!*dest || strpbrk(dest, "\\/:") || !strcmp(dest, "..") || !strcmp(dest, "."))
         return bad(p, line, "no name for a file: ", dest);
     int r = destination(p, list, line, &f);
@@ -99,12 +116,15 @@ static int add_file(struct planner *p, const char *list, unsigned line, const ch
         r = source_of(p, line, *source ? source : dest, &f.source);
     if (r)
         return r;
-    for (size_t i = 0; i < plan->n_files; i++) /* several install sections may copy the same */
-        if (!strcasecmp(plan->files[i].dir, f.dir) && !strcasecmp(plan->files[i].name, f.name))
-            return 0;
+    uint16_t *slot = slot_of(p, &f);
+    if (*slot) { /* several install sections may copy the same */
+        driver_unkeep(p, kept);
+        return 0;
+    }
     void *more = driver_more(p, plan->files, &plan->n_files, sizeof f, line);
     if (!more)
-        return -ENOMEM;
+        return driver_no_memory(p);
+    *slot = (uint16_t)(plan->n_files + 1);
     plan->files = more;
     plan->files[plan->n_files++] = f;
     return 0;
@@ -131,7 +151,9 @@ int driver_add_files(struct planner *p, const struct inf_section *section)
     for (const struct inf_line *d = inf_find(p->inf, section, "CopyFiles"); d; d = d->alike)
         for (unsigned i = 0; i < d->n; i++) {
             const char *name = inf_text(d, i);
-            int r = 0;
+            int r = driver_charge(p, 0, 1, d->line) ? 0 : -EFBIG;
+            if (r)
+                return r;
             if (*name == '@')
                 r = add_file(p, NULL, d->line, name + 1, "", 0);
             else if (*name)

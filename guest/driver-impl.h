@@ -5,8 +5,14 @@
 #include "driver-plan.h"
 
 enum {
-    DRIVER_MAX_ITEMS = 4096, /* models, files, services, values: more than any package has */
+    DRIVER_MAX_ITEMS = 4096,     /* files, services, values of a section: more than any package has */
+    DRIVER_MAX_MODELS = 1 << 16, /* a printer's package may have thousands */
     DRIVER_MAX_NOTES = 64,
+    DRIVER_MAX_TEXT = 8192, /* of a text that is made of others */
+    /* Of a whole plan: sections that name each other make much out of a small INF. */
+    DRIVER_MAX_MEMORY = 16 << 20,
+    DRIVER_MAX_STEPS = 1 << 20,
+    DRIVER_FILE_SLOTS = 2 * DRIVER_MAX_ITEMS,
 };
 
 struct planner {
@@ -14,15 +20,27 @@ struct planner {
     const struct driver_target *target;
     struct driver_plan *plan;
     struct fault *fault;
+    size_t memory, steps; /* so far */
+    unsigned line;        /* where it was last known to be */
+    bool over;            /* a limit: the plan fails with -EFBIG, whatever was made of it */
+    uint16_t *file_slots; /* owned: places in plan->files, plus 1, by a hash of where they go */
 };
+
+/* What a caller is about to do or keep. False: it is too much, and the fault says it.
+ * `line` 0: the last one. */
+bool driver_charge(struct planner *p, size_t bytes, size_t steps, unsigned line);
+/* The texts kept since there were `n` are freed. */
+void driver_unkeep(struct planner *p, size_t n);
 
 /* Room for one more in an array of the plan; NULL: no memory, or too many, and the fault says it. */
 void *driver_more(struct planner *p, void *array, size_t *n, size_t size, unsigned line);
+void *driver_more_of(struct planner *p, void *array, size_t *n, size_t size, size_t max, unsigned line);
 /* The plan frees it with itself. NULL stays NULL. */
 void *driver_keep(struct planner *p, void *text);
 char *driver_text(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void driver_note(struct planner *p, unsigned line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* -ENOMEM, or -EFBIG when a limit was the reason. */
 int driver_no_memory(struct planner *p);
 /* A number as INFs write them: decimal or 0x..., with a sign; "" is 0. False: none. */
 bool driver_number(const char *text, uint32_t *ret);

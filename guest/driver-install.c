@@ -21,6 +21,7 @@
 #include <strings.h>
 
 enum { MAX_OEM = 9999, FILE_MODE = 0644, DIR_MODE = 0755 };
+enum { CHECKED = 1, STORED = 2 }; /* what was done with a file of the package */
 
 #define CATALOGS "System32/CatRoot/{F750E6C3-38EE-11D1-85E5-00C04FC295EE}"
 
@@ -56,8 +57,18 @@ struct check {
     const struct driver_package *pkg;
     const struct driver_package_file *inf;
     const struct driver_package_file *catalog; /* NULL: none */
+    uint8_t *done;                             /* of each file of the package: CHECKED, STORED; owned */
     struct fault *fault;
 };
+
+/* Several lines of an INF may name one source. True: it was done before. */
+static bool done_before(struct check *c, const struct driver_package_file *file, uint8_t what)
+{
+    uint8_t *done = &c->done[file - c->pkg->files];
+    bool before = *done & what;
+    *done |= what;
+    return before;
+}
 
 /* A file that is named as source, or compressed as Microsoft's old tools did, which we can't unpack. */
 static int check_file(struct check *c, const struct driver_file *f)
@@ -66,6 +77,8 @@ static int check_file(struct check *c, const struct driver_file *f)
     const struct driver_package_file *file = driver_package_find(c->pkg, f->source);
     if (!file)
         return fault_in(c->fault, -ENOENT, inf, "line %u: %s is not in the package", f->line, f->source);
+    if (done_before(c, file, CHECKED))
+        return 0;
     if (c->catalog && !driver_catalog_names(c->catalog, file))
         driver_say(c->e, "%s: line %u: warning: the catalog %s does not have the digest of %s", inf, f->line,
                    c->e->plan->catalog, f->source);
@@ -238,7 +251,8 @@ static void write_files(struct check *c)
         write_stored(e, plan->catalog, c->catalog);
     for (size_t i = 0; i < plan->n_files; i++) {
         const struct driver_package_file *file = driver_package_find(c->pkg, plan->files[i].source);
-        write_stored(e, plan->files[i].source, file);
+        if (!done_before(c, file, STORED))
+            write_stored(e, plan->files[i].source, file);
         if (plan->boot_critical)
             write_placed(e, &plan->files[i], file);
     }
@@ -271,6 +285,18 @@ static void tell(struct driver_edit *e)
                                    : ": Windows installs it when it sees its device");
 }
 
+/* Half of it is in the plan, with what others have there, and must not be applied. */
+static int half_done(struct check *c)
+{
+    struct driver_edit *e = c->e;
+    char why[400];
+    const char *name = inf_name(e->plan->inf);
+    snprintf(why, sizeof why, "%.200s can't be written into the guest: %s", name, strerror(-e->err));
+    int r = e->p->ops->block(e->p, why, "leave this driver out");
+    fault_in(c->fault, e->err, name, "it can't be written into the guest: %s", strerror(-e->err));
+    return r == -ENOMEM ? r : e->err;
+}
+
 static int install(struct check *c, unsigned *ret_oem)
 {
     struct driver_edit *e = c->e;
@@ -289,8 +315,7 @@ static int install(struct check *c, unsigned *ret_oem)
     write_files(c);
     driver_write_registry(e);
     if (e->err)
-        return fault_in(c->fault, e->err, inf_name(e->plan->inf), "it can't be written into the guest: %s",
-                        strerror(-e->err));
+        return half_done(c);
     tell(e);
     *ret_oem = e->oem;
     return 0;
@@ -317,6 +342,9 @@ int driver_install(struct prepare *p, struct driver_guest *g, const struct drive
         return to_contract(r);
     snprintf(reason, sizeof reason, "driver %s %s", name, plan->version_text);
     struct driver_edit e = { .p = p, .g = g, .plan = plan, .log = log, .reason = reason };
-    struct check c = { &e, pkg, inf_file, NULL, fault };
+    _cleanup_free_ uint8_t *done = calloc(1, pkg->n);
+    if (!done)
+        return fault_in(fault, -ENOMEM, name, "out of memory");
+    struct check c = { &e, pkg, inf_file, NULL, done, fault };
     return to_contract(install(&c, ret_oem));
 }

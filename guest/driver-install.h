@@ -44,7 +44,8 @@ struct driver_log {
 
 /* Plans to install the INF of the package. ret_oem: the number that it gets. -EBADMSG: the INF is bad;
  * -ENOENT: a file is missing in the package; -ENOEXEC: not for this guest; -EPERM: a policy of the guest
- * forbids it; -EEXIST: it is there already. The fault gives file and line. */
+ * forbids it; -EEXIST: it is there already. The fault gives file and line. Where half of it is planned when
+ * it fails, the plan is blocked. */
 int driver_install(struct prepare *p, struct driver_guest *g, const struct driver_package *pkg,
                    const struct driver_package_file *inf, struct driver_log log, unsigned *ret_oem,
                    struct fault *fault);
@@ -56,6 +57,9 @@ int driver_each(struct prepare *p, const struct driver_guest *g, int (*fn)(void 
  * if none is found). -ENOEXEC and others as driver_plan: then *ret_inf may be there without a plan. */
 int driver_installed(struct prepare *p, struct driver_guest *g, unsigned oem, struct inf **ret_inf,
                      struct driver_plan **ret_plan, struct fault *fault);
+/* Only that name: the INF is read where the registry doesn't say it, and not parsed. -ENOENT: there is no
+ * INF. */
+int driver_find_store(struct prepare *p, struct driver_guest *g, unsigned oem);
 /* Plans to take oemN.inf out, leaving what other packages use. -ENOENT: there is none. */
 int driver_uninstall(struct prepare *p, struct driver_guest *g, unsigned oem, struct driver_log log,
                      struct fault *fault);

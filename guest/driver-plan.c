@@ -18,16 +18,32 @@
 
 int driver_no_memory(struct planner *p)
 {
-    return fault_in(p->fault, -ENOMEM, inf_name(p->inf), "out of memory");
+    return p->over ? -EFBIG : fault_in(p->fault, -ENOMEM, inf_name(p->inf), "out of memory");
 }
 
-void *driver_more(struct planner *p, void *array, size_t *n, size_t size, unsigned line)
+bool driver_charge(struct planner *p, size_t bytes, size_t steps, unsigned line)
 {
-    if (*n >= DRIVER_MAX_ITEMS) {
-        fault_in(p->fault, -EFBIG, inf_name(p->inf), "line %u: more than %u of a kind", line,
-                 DRIVER_MAX_ITEMS);
+    p->line = line ? line : p->line;
+    if (!p->over && bytes <= DRIVER_MAX_MEMORY - p->memory && steps <= DRIVER_MAX_STEPS - p->steps) {
+        p->memory += bytes;
+        p->steps += steps;
+        return true;
+    }
+    fault_in(p->fault, -EFBIG, inf_name(p->inf), "line %u: the INF asks for more than a package would",
+             p->line);
+    p->over = true;
+    return false;
+}
+
+void *driver_more_of(struct planner *p, void *array, size_t *n, size_t size, size_t max, unsigned line)
+{
+    if (*n >= max) {
+        fault_in(p->fault, -EFBIG, inf_name(p->inf), "line %u: more than %zu of a kind", line, max);
+        p->over = true;
         return NULL;
     }
+    if (!driver_charge(p, size, 1, line))
+        return NULL;
     if (*n & (*n - 1) && *n)
         return array; /* it grows at powers of two */
     void *grown = realloc(array, (*n ? *n * 2 : 1) * size);
@@ -36,11 +52,30 @@ void *driver_more(struct planner *p, void *array, size_t *n, size_t size, unsign
     return grown;
 }
 
+void *driver_more(struct planner *p, void *array, size_t *n, size_t size, unsigned line)
+{
+    return driver_more_of(p, array, n, size, DRIVER_MAX_ITEMS, line);
+}
+
+void driver_unkeep(struct planner *p, size_t n)
+{
+    struct driver_plan *plan = p->plan;
+    while (plan->n_owned > n) {
+        char *text = plan->owned[--plan->n_owned];
+        p->memory -= strlen(text) + 1 + sizeof *plan->owned;
+        free(text);
+    }
+}
+
 void *driver_keep(struct planner *p, void *text)
 {
     struct driver_plan *plan = p->plan;
     if (!text)
         return NULL;
+    if (!driver_charge(p, strlen(text) + 1 + sizeof *plan->owned, 1, 0)) {
+        free(text);
+        return NULL;
+    }
     if (!(plan->n_owned & (plan->n_owned - 1)) || !plan->n_owned) {
         void *grown = realloc(plan->owned, (plan->n_owned ? plan->n_owned * 2 : 1) * sizeof *plan->owned);
         if (!grown) {
@@ -66,17 +101,18 @@ char *driver_text(struct planner *p, const char *fmt, ...)
 void driver_note(struct planner *p, unsigned line, const char *fmt, ...)
 {
     struct driver_plan *plan = p->plan;
-    char what[400];
+    char what[400], whole[800];
     va_list args;
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
     if (plan->n_notes == DRIVER_MAX_NOTES)
         return;
-    char *note = driver_text(p, "%s: line %u: %s", inf_name(p->inf), line, what);
-    for (size_t i = 0; note && i < plan->n_notes; i++)
-        if (!strcmp(plan->notes[i], note))
+    snprintf(whole, sizeof whole, "%s: line %u: %s", inf_name(p->inf), line, what);
+    for (size_t i = 0; i < plan->n_notes; i++)
+        if (!strcmp(plan->notes[i], whole))
             return;
+    char *note = driver_text(p, "%s", whole);
     char **grown = note ? driver_more(p, plan->notes, &plan->n_notes, sizeof *grown, line) : NULL;
     if (!grown)
         return;
@@ -262,6 +298,8 @@ static int read_install(struct planner *p, const struct inf_section *s, struct d
 static int install_of(struct planner *p, const char *base, unsigned line, size_t *ret)
 {
     struct driver_plan *plan = p->plan;
+    if (!driver_charge(p, 0, plan->n_installs / 16, line))
+        return -EFBIG;
     for (*ret = 0; *ret < plan->n_installs; ++*ret)
         if (!strcasecmp(plan->installs[*ret].base, base))
             return 0;
@@ -271,7 +309,7 @@ static int install_of(struct planner *p, const char *base, unsigned line, size_t
                         line, base);
     void *more = driver_more(p, plan->installs, &plan->n_installs, sizeof *plan->installs, line);
     if (!more)
-        return -ENOMEM;
+        return driver_no_memory(p);
     plan->installs = more;
     struct driver_install *i = &plan->installs[plan->n_installs++];
     *i = (struct driver_install){ .base = base, .section = s->name, .line = s->line };
@@ -303,10 +341,13 @@ static int add_models(struct planner *p, const struct inf_line *maker, const str
             if (!is_id(inf_text(l, i)))
                 return fault_in(p->fault, -EUCLEAN, inf_name(p->inf), "line %u: no hardware id: %.80s",
                                 l->line, inf_text(l, i));
-        int r = install_of(p, inf_text(l, 0), l->line, &m.install);
-        void *more = r ? NULL : driver_more(p, plan->models, &plan->n_models, sizeof m, l->line);
+        int r = driver_charge(p, 0, m.n_compatible, l->line) ? 0 : -EFBIG;
+        if (!r)
+            r = install_of(p, inf_text(l, 0), l->line, &m.install);
+        void *more =
+            r ? NULL : driver_more_of(p, plan->models, &plan->n_models, sizeof m, DRIVER_MAX_MODELS, l->line);
         if (r || !more)
-            return r ? r : -ENOMEM;
+            return r ? r : driver_no_memory(p);
         plan->models = more;
         plan->models[plan->n_models++] = m;
     }
@@ -395,12 +436,16 @@ int driver_plan(const struct inf *inf, const struct driver_target *target, struc
     struct driver_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return fault_in(fault, -ENOMEM, inf_name(inf), "out of memory");
-    struct planner p = { inf, target, plan, fault };
+    struct planner p = { .inf = inf, .target = target, .plan = plan, .fault = fault };
     plan->inf = inf;
     plan->version_text = "";
-    int r = read_version(&p);
+    p.file_slots = calloc(DRIVER_FILE_SLOTS, sizeof *p.file_slots);
+    int r = p.file_slots ? read_version(&p) : driver_no_memory(&p);
     if (!r)
         r = read_models(&p);
+    free(p.file_slots);
+    if (p.over)
+        r = -EFBIG;
     if (r) {
         driver_plan_free(plan);
         return r;

@@ -19,6 +19,11 @@
 #include <string.h>
 #include <strings.h>
 
+enum {
+    MAX_LIST = 64 << 10, /* bytes of a list that is added to */
+    NO_SET = 1000,
+};
+
 /* ---- values ---- */
 
 bool driver_key(struct driver_edit *e, char ret[DRIVER_KEY_MAX], const char *fmt, ...)
@@ -157,20 +162,105 @@ size_t driver_databases(const struct driver_edit *e, const char *ret[2])
 
 /* ---- what INFs ask for ---- */
 
-/* One AddReg line, where HKR is `hkr`. `sets`: HKLM lines are meant, too. */
-static void write_value(struct driver_edit *e, const char *hkr, const struct driver_value *v, bool machine)
+/* Lists: texts in UTF-16, each with its terminator, and one more at the end, which may be missing. */
+static size_t text_end(const uint8_t *list, size_t n, size_t at)
 {
-    char key[DRIVER_KEY_MAX];
-    bool own = !strcmp(v->root, "HKR");
-    if (!own && (!machine || strcmp(v->root, "HKLM"))) {
-        if (machine)
-            driver_say(e, "%s: line %u: a value of %s is left to Windows", inf_name(e->plan->inf), v->line,
-                       v->root);
+    while (at + 1 < n && (list[at] || list[at + 1]))
+        at += 2;
+    return at;
+}
+
+static bool same_text(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    for (size_t i = 0; i < n; i += 2) {
+        int x = a[i + 1] ? a[i] : tolower(a[i]), y = b[i + 1] ? b[i] : tolower(b[i]);
+        if (x != y || a[i + 1] != b[i + 1])
+            return false;
+    }
+    return true;
+}
+
+static bool has_text(const uint8_t *list, size_t n, const uint8_t *text, size_t len)
+{
+    for (size_t at = 0, end; (end = text_end(list, n, at)) > at; at = end + 2)
+        if (end - at == len && same_text(list + at, text, len))
+            return true;
+    return false;
+}
+
+/* FLG_ADDREG_APPEND: the texts that aren't in the list yet, behind those that are. */
+static void append_texts(struct driver_edit *e, const char *key, const struct driver_value *v)
+{
+    uint32_t type = DRIVER_REG_MULTI_SZ;
+    _cleanup_free_ uint8_t *old = NULL;
+    size_t n = 0, len = 0;
+    int r = e->p->ops->value(e->p, key, v->name, &type, &old, &n);
+    if (r && r != -ENOENT)
+        e->err = r;
+    else if (n > MAX_LIST || v->n > MAX_LIST)
+        e->err = -EFBIG;
+    else if (!r && type != DRIVER_REG_MULTI_SZ)
+        driver_say(e, "%s: line %u: %s is no list to add to: it stays", inf_name(e->plan->inf), v->line,
+                   v->name);
+    else if (r)
+        driver_set(e, key, v->name, v->type, v->bytes, v->n);
+    if (e->err || r || type != DRIVER_REG_MULTI_SZ)
+        return;
+    _cleanup_free_ uint8_t *made = calloc(1, n + v->n + 8);
+    if (!made) {
+        e->err = -ENOMEM;
         return;
     }
-    if (v->flags & DRIVER_ADD_DELETE)
-        return; /* nothing of a new key */
-    if (!driver_key(e, key, "%s%s%s", own ? hkr : "HKLM", *v->key ? "\\" : "", v->key))
+    for (size_t end; (end = text_end(old, n, len)) > len; len = end + 2)
+        memcpy(made + len, old + len, end - len);
+    size_t before = len;
+    for (size_t at = 0, end; (end = text_end(v->bytes, v->n, at)) > at; at = end + 2) {
+        if (has_text(made, len, v->bytes + at, end - at))
+            continue;
+        memcpy(made + len, v->bytes + at, end - at);
+        len += end - at + 2;
+    }
+    if (len > before)
+        driver_set(e, key, v->name, DRIVER_REG_MULTI_SZ, made, len + 2);
+}
+
+/* The part of an HKLM key behind SYSTEM\CurrentControlSet, which is a link that Windows makes when it starts;
+ * NULL: it is another.
+ */
+static const char *behind_current_set(const char *key)
+{
+    static const char current[] = "SYSTEM\\CurrentControlSet";
+    size_t n = sizeof current - 1;
+    return !strncasecmp(key, current, n) && (!key[n] || key[n] == '\\') ? key + n : NULL;
+}
+
+/* Where the line's value goes, HKR being `hkr`. False: nowhere. */
+static bool value_key(struct driver_edit *e, const char *hkr, const struct driver_value *v, unsigned set,
+                      char ret[DRIVER_KEY_MAX])
+{
+    if (!strcmp(v->root, "HKR"))
+        return driver_key(e, ret, "%s%s%s", hkr, *v->key ? "\\" : "", v->key);
+    if (set == NO_SET)
+        return false;
+    bool first = set == e->g->sets[0];
+    if (strcmp(v->root, "HKLM")) {
+        if (first)
+            driver_say(e, "%s: line %u: a value of %s is left to Windows", inf_name(e->plan->inf), v->line,
+                       v->root);
+        return false;
+    }
+    const char *rest = behind_current_set(v->key);
+    if (rest)
+        return driver_key(e, ret, "HKLM\\SYSTEM\\ControlSet%03u%s", set, rest);
+    return first && driver_key(e, ret, "HKLM%s%s", *v->key ? "\\" : "", v->key);
+}
+
+/* One AddReg line, where HKR is `hkr`. `set`: the control set for which HKLM lines are meant, too; what lies
+ * in none is written with the first. NO_SET: they aren't. */
+static void write_value(struct driver_edit *e, const char *hkr, const struct driver_value *v, unsigned set)
+{
+    char key[DRIVER_KEY_MAX];
+    if (!value_key(e, hkr, v, set, key) || v->flags & DRIVER_ADD_DELETE) /* nothing of a new key */
         return;
     if (v->flags & DRIVER_ADD_KEYONLY) {
         e->err = e->p->ops->key(e->p, key, e->reason);
@@ -185,13 +275,16 @@ static void write_value(struct driver_edit *e, const char *hkr, const struct dri
         if (there == !!(v->flags & DRIVER_ADD_NOCLOBBER))
             return;
     }
-    driver_set(e, key, v->name, v->type, v->bytes, v->n);
+    if (v->flags & DRIVER_ADD_APPEND && v->type == DRIVER_REG_MULTI_SZ)
+        append_texts(e, key, v);
+    else
+        driver_set(e, key, v->name, v->type, v->bytes, v->n);
 }
 
-static void write_values(struct driver_edit *e, const char *hkr, const struct driver_values *v, bool machine)
+static void write_values(struct driver_edit *e, const char *hkr, const struct driver_values *v, unsigned set)
 {
     for (size_t i = 0; i < v->n && !e->err; i++)
-        write_value(e, hkr, &v->v[i], machine);
+        write_value(e, hkr, &v->v[i], set);
 }
 
 /* A text with a token, as Windows keeps it: "@oem3.inf,%token%;text". */
@@ -206,19 +299,27 @@ static void write_named(struct driver_edit *e, const char *key, const char *name
     driver_set_text(e, key, name, DRIVER_REG_SZ, strchr(raw, '%') ? whole : text);
 }
 
-/* oemN.inf among the owners, of whom there may be others. */
-static void write_owners(struct driver_edit *e, const char *key)
+/* Is it a service, and not only what Windows remembers of one? */
+static bool is_service(struct driver_edit *e, const char *key)
+{
+    uint32_t v;
+    return driver_get_dword(e->p, key, "Type", &v) || driver_get_dword(e->p, key, "Start", &v);
+}
+
+/* oemN.inf among the owners, of whom there may be others. A service that was there without any belongs to
+ * Windows or to what a program's setup did: who isn't its owner doesn't take it out later. */
+static void write_owners(struct driver_edit *e, const char *key, bool was_there)
 {
     char list[DRIVER_KEY_MAX];
     _cleanup_free_ char *old = driver_get_text(e->p, key, "Owners");
-    char *rest = old;
-    snprintf(list, sizeof list, "%s", old ? old : "");
-    for (char *one; rest && (one = strsep(&rest, ","));)
-        if (!strcasecmp(one, e->inf))
+    size_t n = old ? strlen(old) : 0;
+    if (!n && was_there)
+        return;
+    for (const char *p = old; p && *p; p += strcspn(p, ","), p += *p == ',')
+        if (strcspn(p, ",") == strlen(e->inf) && !strncasecmp(p, e->inf, strlen(e->inf)))
             return;
-    size_t n = strlen(list);
-    snprintf(list + n, sizeof list - n, "%s%s", n ? "," : "", e->inf);
-    driver_set_list(e, key, "Owners", list);
+    if (driver_key(e, list, "%s%s%s", n ? old : "", n ? "," : "", e->inf))
+        driver_set_list(e, key, "Owners", list);
 }
 
 static void write_service(struct driver_edit *e, unsigned set, const struct driver_service *s)
@@ -226,6 +327,7 @@ static void write_service(struct driver_edit *e, unsigned set, const struct driv
     char key[DRIVER_KEY_MAX], veto[DRIVER_KEY_MAX];
     if (!driver_key(e, key, "HKLM\\SYSTEM\\ControlSet%03u\\Services\\%s", set, s->name))
         return;
+    bool was_there = is_service(e, key);
     driver_set_dword(e, key, "Type", s->type);
     driver_set_dword(e, key, "Start", s->start);
     driver_set_dword(e, key, "ErrorControl", s->error_control);
@@ -242,14 +344,14 @@ static void write_service(struct driver_edit *e, unsigned set, const struct driv
         driver_set_list(e, key, "DependOnGroup", s->depends_groups);
     if (s->has_boot_flags)
         driver_set_dword(e, key, "BootFlags", s->boot_flags);
-    write_owners(e, key);
-    write_values(e, key, &s->values, set == e->g->sets[0]);
+    write_owners(e, key, was_there);
+    write_values(e, key, &s->values, set);
     /* Windows 8 and later veto the start of drivers whose device was away at the last boot. */
     if (s->start == 0 && driver_key(e, veto, "%s\\StartOverride", key) && driver_key_exists(e->p, veto))
         e->err = e->p->ops->unkey(e->p, veto, e->reason);
     if (s->log_name && driver_key(e, key, "HKLM\\SYSTEM\\ControlSet%03u\\Services\\EventLog\\%s\\%s", set,
                                   s->log_type, s->log_name))
-        write_values(e, key, &s->log_values, false);
+        write_values(e, key, &s->log_values, NO_SET);
 }
 
 /* Calls fn with each id that the model answers to; rank 1 for the hardware id, 2 for the others. */
@@ -353,13 +455,13 @@ static void write_configuration(struct driver_edit *e, const char *package, cons
     if (e->g->target.major >= 10)
         driver_set_dword(e, key, "ConfigScope", 7);
     if (i->hardware.n && driver_key(e, sub, "%s\\Device", key))
-        write_values(e, sub, &i->hardware, false);
+        write_values(e, sub, &i->hardware, NO_SET);
     if (i->software.n && driver_key(e, sub, "%s\\Driver", key))
-        write_values(e, sub, &i->software, false);
+        write_values(e, sub, &i->software, NO_SET);
     for (size_t k = 0; i->service && k < e->plan->n_services; k++)
         if (e->plan->services[k].values.n && !strcasecmp(e->plan->services[k].name, i->service) &&
             driver_key(e, sub, "%s\\Services\\%s", key, i->service))
-            write_values(e, sub, &e->plan->services[k].values, false);
+            write_values(e, sub, &e->plan->services[k].values, NO_SET);
 }
 
 static unsigned hex(const char *p, int n)

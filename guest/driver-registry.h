@@ -42,4 +42,28 @@ bool driver_key_exists(struct prepare *p, const char *key);
 size_t driver_databases(const struct driver_edit *e, const char *ret[2]);
 /* All of the package's services, device ids and database entries. */
 void driver_write_registry(struct driver_edit *e);
+
+/* driver-installed.c: INF\oemN.inf and a plan of it, where the store's directory has the name that g->store
+ * has now. As driver_installed. */
+int driver_read_plan(struct prepare *p, const struct driver_guest *g, unsigned oem, struct inf **ret_inf,
+                     struct driver_plan **ret_plan);
+
+/* driver-keep.c: a file of the package outside of the store, which is there. */
+struct driver_placed {
+    char *path;      /* owned: Windows', "C:\\Windows\\System32\\drivers\\x.sys" */
+    char *host;      /* owned: of `struct prepare` */
+    const char *why; /* it stays; NULL: it goes */
+};
+
+struct driver_kept {
+    struct driver_placed *files; /* owned */
+    size_t n;
+    bool runs;       /* a service that isn't taken out runs a file of the package, */
+    bool runs_store; /* and that in the store */
+};
+
+/* What stays of the package's files when the services that the plan leaves must work. Also with an error
+ * *ret is to be freed. Without e->plan no file is placed. */
+int driver_look_kept(struct driver_edit *e, struct driver_kept *ret);
+void driver_kept_done(struct driver_kept *kept);
 #endif

@@ -53,14 +53,23 @@ static int image_path(struct planner *p, const struct inf_line *l, struct driver
 /* Names, of which those with a '+' are groups. */
 static int depends(struct planner *p, const struct inf_line *l, struct driver_service *s)
 {
+    char lists[2][DRIVER_MAX_TEXT];
+    size_t n[2] = { 0 };
+    char **to[2] = { &s->depends, &s->depends_groups };
     for (unsigned i = 0; l && i < l->n; i++) {
         const char *name = inf_text(l, i);
         bool group = *name == '+';
-        char **to = group ? &s->depends_groups : &s->depends;
+        size_t room = sizeof lists[0] - n[group];
         if (!*name)
             continue;
-        *to = driver_text(p, "%s%s%s", *to ? *to : "", *to ? "," : "", name + group);
-        if (!*to)
+        int len = snprintf(lists[group] + n[group], room, "%s%s", n[group] ? "," : "", name + group);
+        if (!driver_charge(p, len < 0 || (size_t)len >= room ? SIZE_MAX : 0, 1, l->line))
+            return -EFBIG;
+        n[group] += (size_t)len;
+    }
+    for (int i = 0; i < 2; i++) {
+        *to[i] = n[i] ? driver_text(p, "%s", lists[i]) : NULL;
+        if (n[i] && !*to[i])
             return driver_no_memory(p);
     }
     return 0;
@@ -133,6 +142,8 @@ int driver_add_services(struct planner *p, const struct inf_section *section, st
             continue; /* the null driver */
         if (s.flags & SERVICE_FUNCTION)
             install->service = s.name;
+        if (!driver_charge(p, 0, plan->n_services / 16 + 1, l->line))
+            return -EFBIG;
         bool known = false; /* by another install section */
         for (size_t i = 0; i < plan->n_services; i++)
             known |= !strcasecmp(plan->services[i].name, s.name);
@@ -140,7 +151,7 @@ int driver_add_services(struct planner *p, const struct inf_section *section, st
             continue;
         void *more = driver_more(p, plan->services, &plan->n_services, sizeof s, l->line);
         if (!more)
-            return -ENOMEM;
+            return driver_no_memory(p);
         plan->services = more;
         int r = add_service(p, l, &s);
         plan->services[plan->n_services++] = s;

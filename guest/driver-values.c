@@ -31,6 +31,8 @@ static int bad_line(struct planner *p, const struct inf_line *l, const char *wha
 static int put_text(struct planner *p, struct driver_value *v, const char *text)
 {
     size_t room = strlen(text) + 1;
+    if (!driver_charge(p, 2 * room, 1, v->line))
+        return -EFBIG;
     uint16_t *units = malloc(room * sizeof *units);
     uint8_t *grown = units ? realloc(v->bytes, v->n + 2 * room) : NULL;
     if (!grown) {
@@ -77,6 +79,8 @@ static bool byte_of(const char *text, uint8_t *ret)
 
 static int put_bytes(struct planner *p, struct driver_value *v, const struct inf_line *l)
 {
+    if (!driver_charge(p, l->n + 8, l->n / 16, l->line))
+        return -EFBIG;
     v->bytes = malloc(l->n + 8);
     if (!v->bytes)
         return driver_no_memory(p);
@@ -150,7 +154,7 @@ static int add_value(struct planner *p, const struct inf_line *l, struct driver_
                        DRIVER_ADD_OVERWRITEONLY);
     void *more = driver_more(p, ret->v, &ret->n, sizeof v, l->line);
     if (!more)
-        return -ENOMEM;
+        return driver_no_memory(p);
     ret->v = more;
     /* A line that ends before its value's name: the key and an empty default value, as Windows has it. */
     int r = v.flags & (DRIVER_ADD_KEYONLY | DRIVER_ADD_DELETE) ? 0 : put_data(p, &v, l, flags);
@@ -162,6 +166,8 @@ int driver_add_values(struct planner *p, const struct inf_section *section, stru
 {
     for (const struct inf_line *d = inf_find(p->inf, section, "AddReg"); d; d = d->alike)
         for (unsigned i = 0; i < d->n; i++) {
+            if (!driver_charge(p, 0, 1, d->line))
+                return -EFBIG;
             if (!*inf_text(d, i))
                 continue;
             const struct inf_section *s = inf_section(p->inf, inf_text(d, i));

@@ -17,6 +17,8 @@
 #include "inf.h"
 #include "inf-text.h"
 
+#include "../formats/keyed-hash.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdint.h>
@@ -54,7 +56,8 @@ struct slot {
 struct inf {
     const char *name;
     struct chunk *chunks;
-    size_t memory;
+    size_t memory;             /* of chunks and slots */
+    bool over;                 /* there was no more because of our limit */
     struct section **sections; /* owned array */
     size_t n_sections, sections_room;
     struct slot *slots; /* owned: open addressing */
@@ -70,7 +73,8 @@ static void *arena(struct inf *inf, size_t n)
     n = (n + 7) & ~(size_t)7;
     if (!inf->chunks || inf->chunks->size - inf->chunks->used < n) {
         size_t size = n > CHUNK ? n : CHUNK;
-        if (size > MAX_MEMORY - inf->memory)
+        inf->over |= size > MAX_MEMORY - inf->memory;
+        if (inf->over)
             return NULL;
         struct chunk *c = malloc(sizeof *c + size);
         if (!c)
@@ -96,24 +100,16 @@ static const char *arena_text(struct inf *inf, const char *s, size_t n)
 
 static int no_memory(const struct inf *inf, struct fault *fault)
 {
-    if (MAX_MEMORY - inf->memory < CHUNK)
+    if (inf->over)
         return fault_in(fault, -EFBIG, inf->name, "the INF takes more than %u MiB of memory",
                         MAX_MEMORY >> 20);
     return fault_in(fault, -ENOMEM, inf->name, "out of memory");
 }
 
-static size_t hash(const struct inf_section *scope, const char *name)
-{
-    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)(uintptr_t)scope;
-    for (; *name; name++)
-        h = (h ^ (uint8_t)tolower((unsigned char)*name)) * 0x100000001b3u;
-    return (size_t)(h ^ h >> 29);
-}
-
 /* The slot of the name, or the empty one where it belongs. */
 static struct slot *slot_of(const struct inf *inf, const struct inf_section *scope, const char *name)
 {
-    for (size_t i = hash(scope, name);; i++) {
+    for (size_t i = keyed_hash((uintptr_t)scope, name);; i++) {
         struct slot *s = &inf->slots[i & (inf->n_slots - 1)];
         if (!s->name || (s->scope == scope && !strcasecmp(s->name, name)))
             return s;
@@ -125,10 +121,12 @@ static struct slot *slot_make(struct inf *inf, const struct inf_section *scope, 
 {
     if (inf->slots_used * 2 >= inf->n_slots) {
         struct slot *old = inf->slots;
-        size_t n = inf->n_slots;
-        struct slot *grown = calloc(n ? n * 2 : 256, sizeof *grown);
+        size_t n = inf->n_slots, bytes = (n ? n * 2 : 256) * sizeof *old;
+        inf->over |= bytes > MAX_MEMORY - inf->memory;
+        struct slot *grown = inf->over ? NULL : calloc(1, bytes);
         if (!grown)
             return NULL;
+        inf->memory += bytes - n * sizeof *old; /* the old ones go below */
         inf->slots = grown;
         inf->n_slots = n ? n * 2 : 256;
         for (size_t i = 0; i < n; i++)

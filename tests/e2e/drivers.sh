@@ -226,6 +226,9 @@ ServiceType = 1
 StartType = 0
 ErrorControl = 1
 ServiceBinary = %13%\runs.sys
+AddReg = Values
+[Values]
+HKLM,System\CurrentControlSet\Control\OfRuns,n,0x10001,7
 [here]
 runs.sys
 [DestinationDirs]
@@ -244,6 +247,10 @@ check "a driver that runs from the store" stage "$tmp/pkg-run"
 check "goes in" install pkg-run
 dir=$(cd "$store" && echo run.inf_amd64_*)
 is "ImagePath" "$(v "$set/Services/runs/ImagePath.expand_sz")" "\\SystemRoot\\System32\\DriverStore\\FileRepository\\$dir\\runs.sys "
+for s in "$system"/ControlSet0*; do # a link of a running Windows: what goes there is for each set
+    is "HKLM, CurrentControlSet: ${s##*/}" "$(v "$s/Control/OfRuns/n.dword")" "0x00000007 "
+    check "Windows wouldn't take it out either" rm -r "$s/Control/OfRuns"
+done
 is "a name with a token" "$(v "$set/Services/runs/DisplayName.sz")" "@oem15.inf,%dev%;A device "
 is "the section with its decoration" "$(v "$system/DriverDatabase/DriverInfFiles/oem15.inf/Configurations.multi_sz")" "Run.NT "
 check_not "it lies nowhere else" test -e "$windows/System32/drivers/runs.sys"

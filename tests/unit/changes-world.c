@@ -9,7 +9,7 @@
 
 struct world world = { .fail_at = -1 };
 
-enum { THINGS = 256, TREES = 32 };
+enum { THINGS = 512, TREES = 32 };
 
 struct thing {
     char kind;
@@ -156,11 +156,14 @@ int file_read_at(struct ferry *f, const char *path, void *buf, size_t len, uint6
 
 int file_list(struct ferry *f, const char *path, prepare_each fn, void *ctx)
 {
+    size_t n = strlen(path);
+    int r = find("d", path) ? 0 : -ENOENT;
     (void)f;
-    (void)path;
-    (void)fn;
-    (void)ctx;
-    return -ENOENT;
+    for (size_t i = 0; !r && i < n_things; i++)
+        if (strchr("fdl", things[i].kind) && !strncasecmp(things[i].path, path, n) &&
+            things[i].path[n] == '/' && !strchr(things[i].path + n + 1, '/'))
+            r = fn(ctx, things[i].path + n + 1, things[i].type);
+    return r;
 }
 
 int file_readlink(struct ferry *f, const char *path, char *buf, size_t size)
@@ -308,10 +311,13 @@ int key_subkeys(struct ferry *f, const char *key, prepare_each fn, void *ctx)
 
 int key_values(struct ferry *f, const char *key, prepare_each fn, void *ctx)
 {
+    size_t n = strlen(key);
+    int r = find("k", key) ? 0 : -ENOENT;
     (void)f;
-    (void)fn;
-    (void)ctx;
-    return find("k", key) ? 0 : -ENOENT;
+    for (size_t i = 0; !r && i < n_things; i++)
+        if (things[i].kind == 'v' && !strncasecmp(things[i].path, key, n) && things[i].path[n] == '|')
+            r = fn(ctx, things[i].path + n + 1, things[i].type);
+    return r;
 }
 
 static bool in_tree(const struct thing *t, const char *key)

@@ -231,6 +231,27 @@ static void test_first_error_sticks(void **state)
 
 /* ---- apply and undo ---- */
 
+/* A hive has no such key but by mistake, and Windows doesn't start with it. */
+static void test_no_current_control_set(void **state)
+{
+    static const char *const keys[] = {
+        "HKLM\\SYSTEM\\CurrentControlSet\\Control\\x",
+        "hklm\\system\\currentcontrolset",
+        "HKEY_LOCAL_MACHINE\\System\\CurrentControlSet\\Services",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        make_world();
+        struct changes *c = changes_new(&world.ferry);
+        assert_int_equal(changes_key(c, keys[i], "r"), -EINVAL);
+        changes_free(c);
+        c = changes_new(&world.ferry);
+        assert_int_equal(changes_value(c, keys[i], "v", PREPARE_DWORD, one, 4, "r"), -EINVAL);
+        assert_int_equal(changes_count(c), 0);
+        changes_free(c);
+    }
+}
+
 static void test_apply_and_undo(void **state)
 {
     (void)state;
@@ -434,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_planners_see_the_plan),
         cmocka_unit_test(test_plan_as_text),
         cmocka_unit_test(test_first_error_sticks),
+        cmocka_unit_test(test_no_current_control_set),
         cmocka_unit_test(test_apply_and_undo),
         cmocka_unit_test(test_every_failure_takes_all_back),
         cmocka_unit_test(test_stuck),

@@ -178,6 +178,108 @@ static void refusals(void **state)
             -EUCLEAN, "line 4: the date of DriverVer is none: 2/30/2020");
 }
 
+/* ---- how much ---- */
+
+struct text {
+    char *p; /* owned */
+    size_t n, room;
+};
+
+static void add(struct text *t, const char *s)
+{
+    size_t n = strlen(s);
+    if (t->n + n + 1 > t->room) {
+        t->room = 2 * (t->n + n + 1);
+        t->p = realloc(t->p, t->room);
+        assert_non_null(t->p);
+    }
+    memcpy(t->p + t->n, s, n + 1);
+    t->n += n;
+}
+
+static void too_much(struct text *t)
+{
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    assert_int_equal(plan_of(t->p, &inf, &plan, &fault), -EFBIG);
+    assert_int_equal(fault.err, -EFBIG);
+    assert_null(plan);
+    inf_free(inf);
+    free(t->p);
+    *t = (struct text){ 0 };
+}
+
+/* A small INF can't ask for much memory or work. */
+static void bounds(void **state)
+{
+    struct text t = { 0 };
+    char line[100];
+    (void)state;
+    add(&t, HEAD MODELS "[X]\nAddReg=r\n[r]\nHKR,,v,,\""); /* each expansion is longer than the one before */
+    for (int i = 0; i < 1000; i++)
+        add(&t, "%13%");
+    add(&t, "\"\n");
+    too_much(&t);
+
+    add(&t,
+        HEAD MODELS "[X]\n[X.Services]\nAddService=s,2,S\n[S]\nServiceType=1\nStartType=3\nErrorControl=1\n"
+                    "ServiceBinary=%12%\\s.sys\nDependencies=");
+    for (int i = 0; i < 8000; i++)
+        add(&t, "someservice,");
+    add(&t, "\n");
+    too_much(&t);
+
+    add(&t, HEAD MODELS "[X]\n"); /* the same file over and over */
+    for (int i = 0; i < 500; i++)
+        add(&t, "CopyFiles=l,l,l,l,l,l\n");
+    add(&t, "[DestinationDirs]\nDefaultDestDir=12\n[l]\n");
+    for (int i = 0; i < 1000; i++)
+        add(&t, "a.sys\n");
+    too_much(&t);
+
+    add(&t, HEAD "[Manufacturer]\nm=M,NTamd64\n[r]\n"); /* many sections name one */
+    for (int i = 0; i < 2000; i++)
+        add(&t, "HKR,,v,,x\n");
+    for (int i = 0; i < 2000; i++) {
+        snprintf(line, sizeof line, "[X%d]\nAddReg=r\n[M.NTamd64]\nd=X%d,PCI\\A%d\n", i, i, i);
+        add(&t, line);
+    }
+    too_much(&t);
+
+    add(&t, HEAD "[Manufacturer]\n"); /* one line of ids, of many manufacturers */
+    for (int i = 0; i < 4000; i++)
+        add(&t, "m=M,NTamd64\n");
+    add(&t, "[X]\n[M.NTamd64]\nd=X");
+    for (int i = 0; i < 8000; i++)
+        add(&t, ",A");
+    add(&t, "\n");
+    too_much(&t);
+}
+
+/* Packages of printers and displays have as many. */
+static void many_models(void **state)
+{
+    struct text t = { 0 };
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    char line[100];
+    (void)state;
+    add(&t, HEAD "[Manufacturer]\nm=M,NTamd64\n[X]\nCopyFiles=@a.sys\n[DestinationDirs]\nDefaultDestDir=12\n"
+                 "[M.NTamd64]\n");
+    for (int i = 0; i < 20000; i++) {
+        snprintf(line, sizeof line, "d=X,PCI\\A%d,PCI\\B%d\n", i, i);
+        add(&t, line);
+    }
+    assert_int_equal(plan_of(t.p, &inf, &plan, &fault), 0);
+    assert_int_equal(plan->n_models, 20000);
+    assert_int_equal(plan->n_files, 1);
+    driver_plan_free(plan);
+    inf_free(inf);
+    free(t.p);
+}
+
 /* ---- the corpus ---- */
 
 static const struct {
@@ -255,10 +357,8 @@ static void corpus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decorations),
-        cmocka_unit_test(odd),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(corpus),
+        cmocka_unit_test(decorations), cmocka_unit_test(odd),         cmocka_unit_test(refusals),
+        cmocka_unit_test(bounds),      cmocka_unit_test(many_models), cmocka_unit_test(corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -198,6 +198,15 @@ static void refusals(void **state)
     big[n + 4000] = 0;
     refused(big, -EFBIG, "the INF takes more than 64 MiB of memory");
     free(big);
+    /* The table of names is in that, too: each of these lines has one, and takes 64 bytes beside. */
+    lines = 600000;
+    big = malloc(lines * 7 + 100);
+    assert_non_null(big);
+    n = (size_t)sprintf(big, HEAD "[s]\n");
+    for (size_t i = 0; i < lines; i++)
+        n += (size_t)sprintf(big + n, "%zx=\n", i);
+    refused(big, -EFBIG, "the INF takes more than 64 MiB of memory");
+    free(big);
 }
 
 /* ---- the corpus ---- */

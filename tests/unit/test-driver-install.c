@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Packages into and out of a Windows 10 in memory: whose a service is, what stays with it, and what AddReg
+ * lines make of keys that are there. The package below is made by hand, after Microsoft's INF reference. */
+#include "unit.h"
+
+#include "changes-world.h"
+#include "guest/driver-install.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYSTEM  "HKLM\\SYSTEM\\"
+#define SVC     SYSTEM "ControlSet001\\Services\\flt"
+#define FILTERS SYSTEM "ControlSet00%u\\Control\\Class\\C|UpperFilters"
+#define SYS     "C/Windows/System32/drivers/flt.sys"
+
+static uint8_t program[96];
+
+static void make_world(void)
+{
+    world_clear();
+    for (unsigned i = 1; i <= 2; i++) {
+        char key[120];
+        snprintf(key, sizeof key,
+                 SYSTEM "ControlSet00%u\\Control\\Session Manager\\Environment|PROCESSOR_ARCHITECTURE", i);
+        world_text(key, "AMD64");
+        snprintf(key, sizeof key, SYSTEM "ControlSet00%u\\Services\\other|ImagePath", i);
+        world_text(key, "System32\\drivers\\other.sys");
+        snprintf(key, sizeof key, SYSTEM "ControlSet00%u\\Control\\Class\\C|Class", i);
+        world_text(key, "Some");
+    }
+    world_dword(SYSTEM "Select|Current", 1);
+    world_dword(SYSTEM "DriverDatabase|x", 1);
+    world_text("HKLM\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion|CurrentBuildNumber", "17763");
+    world_dword("HKLM\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion|CurrentMajorVersionNumber", 10);
+    world_dword("HKLM\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion|CurrentMinorVersionNumber", 0);
+    world_put('d', "C", S_IFDIR | 0755, NULL, 0);
+    world_put('d', "C/Windows", S_IFDIR | 0755, NULL, 0);
+    memcpy(program, "MZ", 2);
+    program[0x3c] = 64;
+    memcpy(program + 64, "PE\0\0\x64\x86", 6);
+}
+
+/* What an AddReg section of the service says, and where its program is. */
+static char *inf_of(const char *addreg, const char *dir)
+{
+    char *text;
+    if (asprintf(
+            &text,
+            "[Version]\nSignature=$Windows "
+            "NT$\nClass=System\nClassGuid={4D36E97D-E325-11CE-BFC1-08002BE10318}\n"
+            "Provider=me\nDriverVer=6/21/2006,1.2.3.4\nCatalogFile=f.cat\n"
+            "[Manufacturer]\nm=M,NTamd64\n[M.NTamd64]\nd=X,PCI\\A\n"
+            "[X]\nCopyFiles=list\n[list]\nflt.sys\nagain.sys,flt.sys\n"
+            "[DestinationDirs]\nlist=%s\n"
+            "[X.Services]\nAddService=flt,2,S\n"
+            "[S]\nServiceType=1\nStartType=0\nErrorControl=3\nServiceBinary=%%%s%%\\flt.sys\nAddReg=values\n"
+            "[values]\nHKR,Parameters,n,0x10001,1\n%s",
+            dir, dir, addreg) < 0)
+        abort();
+    return text;
+}
+
+static char lines[8192];
+
+static void say(void *ctx, const char *line)
+{
+    size_t n = strlen(lines);
+    (void)ctx;
+    snprintf(lines + n, sizeof lines - n, "%s\n", line);
+}
+
+static struct changes *plan_install(const char *addreg, const char *dir, int *ret)
+{
+    struct changes *c = changes_new(&world.ferry);
+    struct driver_guest g;
+    struct driver_log log = { say, NULL };
+    struct fault fault = { 0 };
+    unsigned oem;
+    char *inf = inf_of(addreg, dir);
+    const struct driver_package_file files[] = {
+        { "f.inf", (const uint8_t *)inf, strlen(inf) },
+        { "flt.sys", program, sizeof program },
+        { "f.cat", (const uint8_t *)"none", 4 },
+    };
+    struct driver_package pkg = { files, 3 };
+    lines[0] = 0;
+    assert_int_equal(driver_guest_look(changes_prepare(c), "C/Windows", &g, &fault), 0);
+    *ret = driver_install(changes_prepare(c), &g, &pkg, &files[0], log, &oem, &fault);
+    free(inf);
+    return c;
+}
+
+static void apply(struct changes *c)
+{
+    struct fault fault = { 0 };
+    assert_int_equal(changes_error(c), 0);
+    assert_int_equal(changes_apply(c, NULL, &fault), 0);
+    changes_free(c);
+}
+
+static void install(const char *addreg, const char *dir)
+{
+    int r;
+    struct changes *c = plan_install(addreg, dir, &r);
+    assert_int_equal(r, 0);
+    apply(c);
+}
+
+static void uninstall(void)
+{
+    struct changes *c = changes_new(&world.ferry);
+    struct driver_guest g;
+    struct driver_log log = { say, NULL };
+    struct fault fault = { 0 };
+    lines[0] = 0;
+    assert_int_equal(driver_guest_look(changes_prepare(c), "C/Windows", &g, &fault), 0);
+    assert_int_equal(driver_uninstall(changes_prepare(c), &g, 0, log, &fault), 0);
+    apply(c);
+}
+
+static bool there(const char *what)
+{
+    char *all = world_show();
+    bool found = strcasestr(all, what);
+    free(all);
+    return found;
+}
+
+/* A value's texts with commas between; "" if there is none. */
+static const char *list_at(const char *key, const char *name)
+{
+    static char text[400];
+    uint32_t type;
+    uint8_t *bytes;
+    size_t n, len = 0;
+    text[0] = 0;
+    if (key_value(&world.ferry, key, name, &type, &bytes, &n))
+        return text;
+    for (size_t i = 0; i + 3 < n; i += 2)
+        text[len++] = bytes[i] ? (char)bytes[i] : ',';
+    text[len] = 0;
+    free(bytes);
+    return text;
+}
+
+static void put_list(const char *key_and_name, const char *commas)
+{
+    uint8_t bytes[400] = { 0 };
+    size_t n = strlen(commas);
+    for (size_t i = 0; i < n; i++)
+        bytes[2 * i] = commas[i] == ',' ? 0 : (uint8_t)commas[i];
+    world_put('v', key_and_name, PREPARE_MULTI_SZ, bytes, 2 * n + 4);
+}
+
+static void own(const char *commas)
+{
+    put_list(SVC "|Owners", commas);
+    put_list(SYSTEM "ControlSet002\\Services\\flt|Owners", commas);
+}
+
+/* ---- tests ---- */
+
+static void in_and_out(void **state)
+{
+    (void)state;
+    make_world();
+    install("", "12");
+    assert_true(there(SYS));
+    assert_string_equal(list_at(SVC, "Owners"), "oem0.inf,");
+    const char *once = strstr(lines, "does not have the digest"); /* two names for one file */
+    assert_non_null(once);
+    assert_null(strstr(once + 1, "does not have the digest"));
+    uninstall();
+    assert_false(there("flt"));
+    assert_false(there("f.inf"));
+    assert_false(there("oem0"));
+    assert_false(there(".cat"));
+}
+
+/* "SYSTEM\CurrentControlSet" is a link that only a running Windows has: what goes there is for each set. */
+static void current_control_set(void **state)
+{
+    (void)state;
+    make_world();
+    install("HKLM,system\\currentcontrolset\\Control\\Mine,v,,text\nHKLM,SOFTWARE\\Mine,v,,text\n"
+            "HKLM,SYSTEM\\CurrentControlSetting,v,,text\n",
+            "12");
+    assert_false(there("CurrentControlSet\\"));
+    assert_true(there("CurrentControlSetting"));
+    assert_true(there(SYSTEM "ControlSet001\\Control\\Mine|v"));
+    assert_true(there(SYSTEM "ControlSet002\\Control\\Mine|v"));
+    assert_true(there("HKLM\\SOFTWARE\\Mine|v"));
+}
+
+static void store_of_oem0(char *ret, size_t size)
+{
+    snprintf(ret, size, "%s", list_at(SYSTEM "DriverDatabase\\DriverInfFiles\\oem0.inf", "Active"));
+    assert_true(strlen(ret) > 10);
+}
+
+/* Windows 10 names a package twice among the owners. */
+static void owners_in_pairs(void **state)
+{
+    char store[100], owners[250];
+    (void)state;
+    make_world();
+    install("", "12");
+    store_of_oem0(store, sizeof store);
+    snprintf(owners, sizeof owners, "oem0.inf,!%s", store);
+    own(owners);
+    uninstall();
+    assert_false(there("flt"));
+
+    make_world();
+    install("", "12");
+    snprintf(owners, sizeof owners, "machine.inf,!machine.inf_amd64_1,oem0.inf,!%s", store);
+    own(owners);
+    uninstall();
+    assert_string_equal(list_at(SVC, "Owners"), "machine.inf,!machine.inf_amd64_1,");
+    assert_true(there(SYS)); /* ErrorControl 3: without it Windows doesn't boot */
+    assert_true(there("oem0.cat"));
+    assert_false(there("again.sys"));
+    assert_false(there("INF/oem0.inf"));
+    assert_non_null(strstr(lines, "a service that stays runs it"));
+}
+
+/* It runs from the store: then that is what stays. */
+static void stays_in_the_store(void **state)
+{
+    (void)state;
+    make_world();
+    install("", "13");
+    own("oem0.inf,machine.inf");
+    uninstall();
+    assert_true(there(SVC "|Start"));
+    assert_true(there("FileRepository/f.inf_amd64_"));
+    assert_true(there("/flt.sys"));
+    assert_false(there("INF/oem0.inf"));
+
+    make_world();
+    install("", "13");
+    uninstall();
+    assert_false(there("FileRepository/"));
+}
+
+/* Who finds a service that nobody owns doesn't take it out later. */
+static void was_there_before(void **state)
+{
+    (void)state;
+    make_world();
+    world_dword(SVC "|Type", 1);
+    world_dword(SVC "|Start", 0);
+    world_text(SVC "|ImagePath", "System32\\drivers\\flt.sys");
+    world_put('f', SYS, S_IFREG | 0644, "old", 3);
+    install("", "12");
+    assert_string_equal(list_at(SVC, "Owners"), "");
+    assert_string_equal(list_at(SYSTEM "ControlSet002\\Services\\flt", "Owners"), "oem0.inf,");
+    uninstall();
+    assert_true(there(SVC "|Start"));
+    assert_false(there(SYSTEM "ControlSet002\\Services\\flt"));
+    assert_true(there(SYS));
+}
+
+static void append(void **state)
+{
+    char name[120];
+    (void)state;
+    make_world();
+    snprintf(name, sizeof name, FILTERS, 1u);
+    put_list(name, "first,second");
+    const char *line =
+        "HKLM,SYSTEM\\CurrentControlSet\\Control\\Class\\C,UpperFilters,0x00010008,flt,SECOND\n"
+        "HKLM,SYSTEM\\CurrentControlSet\\Control\\Class\\C,UpperFilters,0x00010008,flt\n"
+        "HKLM,SYSTEM\\CurrentControlSet\\Control\\Class\\C,Class,0x00010008,flt\n";
+    install(line, "12");
+    assert_string_equal(list_at(SYSTEM "ControlSet001\\Control\\Class\\C", "UpperFilters"),
+                        "first,second,flt,");
+    assert_string_equal(list_at(SYSTEM "ControlSet002\\Control\\Class\\C", "UpperFilters"), "flt,SECOND,");
+    assert_string_equal(list_at(SYSTEM "ControlSet001\\Control\\Class\\C", "Class"), "Some"); /* no list */
+}
+
+/* A key that is too long shows when half of the package is in the plan: all of that must not be applied. */
+static void half_an_installation(void **state)
+{
+    static char line[3000] = "HKR,\"";
+    struct fault fault = { 0 };
+    int r;
+    (void)state;
+    make_world();
+    char *before = world_show();
+    memset(line + 5, 'k', 2500);
+    strcpy(line + 2505, "\",v,,x\n");
+    struct changes *c = plan_install(line, "12", &r);
+    assert_int_equal(r, -ENAMETOOLONG);
+    assert_true(changes_blocked(c));
+    assert_int_equal(changes_apply(c, NULL, &fault), -EPERM);
+    changes_free(c);
+    char *after = world_show();
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(in_and_out),           cmocka_unit_test(current_control_set),
+        cmocka_unit_test(owners_in_pairs),      cmocka_unit_test(stays_in_the_store),
+        cmocka_unit_test(was_there_before),     cmocka_unit_test(append),
+        cmocka_unit_test(half_an_installation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

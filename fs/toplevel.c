@@ -9,16 +9,7 @@ extern const struct toplevel hives_toplevel, registry_toplevel, bcd_toplevel, dr
     prepare_toplevel, diff_toplevel;
 
 const struct toplevel *const toplevels[] = {
-    &info_toplevel,
-    &integrity_toplevel,
-    &disks_toplevel,
-    &volumes_toplevel,
-    &guest_toplevel,
-    &hives_toplevel,
-    &registry_toplevel,
-    &bcd_toplevel,
-    &drivers_toplevel,
-    &prepare_toplevel,
-    &diff_toplevel,
-    NULL,
+    &info_toplevel,    &integrity_toplevel, &disks_toplevel,    &volumes_toplevel,
+    &guest_toplevel,   &hives_toplevel,     &registry_toplevel, &bcd_toplevel,
+    &drivers_toplevel, &prepare_toplevel,   &diff_toplevel,     NULL,
 };

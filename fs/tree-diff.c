@@ -235,7 +235,8 @@ static int hive_open_text(struct ferry *f, const struct node *n, int flags, stru
     return r;
 }
 
-static int hive_read_text(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off, size_t *ret_len)
+static int hive_read_text(struct ferry *f, struct handle *h, void *buf, size_t len, uint64_t off,
+                          size_t *ret_len)
 {
     return diff_hive_read(f, ((struct hive_handle *)(void *)h)->text, buf, len, off, ret_len);
 }

@@ -84,9 +84,10 @@ struct tree_ops {
     const char *name;
     bool keep_parent; /* nodes of this kind need node->parent */
     bool caseless;    /* names that weren't found may be found under another case: never cached as absent */
-    bool fresh;  /* where there is an overlay, entries and attributes change behind the kernel's back: it asks
-                    each time */
-    bool tells;  /* of fresh directories: every request for one that is gone is answered with ESTALE, on which
+    bool fresh; /* where there is an overlay, entries and attributes change behind the kernel's back: it asks
+                   each time */
+    bool
+        tells;   /* of fresh directories: every request for one that is gone is answered with ESTALE, on which
                     the  kernel looks its path up anew. So a name may be kept for a moment, see session_entry().
                   */
     bool frozen; /* with an overlay, a stat or an open commits all edits first, and what is open holds the

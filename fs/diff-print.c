@@ -188,7 +188,7 @@ static void put_removed(struct diff_text *t, const struct volume_diff_node *n)
     put_relative(&path, t->d, t->volume, t->node);
     if (path.failed) {
         t->out.failed = true;
-    } else if (path.text && strchr(path.text, '\n')) {
+    } else if (path.text && strpbrk(path.text, "\n\\")) {
         json_raw(&t->out, "\\");
         for (const char *p = path.text; *p; p++) {
             char c[2] = { *p, 0 };

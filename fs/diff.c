@@ -38,7 +38,9 @@ bool diff_in_guest(struct ferry *f, size_t volume)
 /* ---- what was written ---- */
 
 struct written {
+    struct ferry *f;
     uint8_t *bits; /* owned */
+    uint64_t size; /* of the slice, bytes */
     unsigned shift;
     bool any;
 };
@@ -55,6 +57,7 @@ static int find_written(struct disk *d, struct written *w)
 {
     uint64_t work = 0;
     w->shift = BLOCK_SHIFT;
+    w->size = d->size;
     while (d->size >> w->shift >= BLOCKS_MAX)
         w->shift++;
     w->bits = calloc(1, (size_t)((d->size >> w->shift) / 8 + 1));
@@ -76,10 +79,18 @@ static int find_written(struct disk *d, struct written *w)
 static bool is_written(void *ctx, uint64_t off, uint64_t len)
 {
     const struct written *w = ctx;
+    if (off > w->size || len > w->size - off) /* a damaged file system may name any place */
+        return true;
     for (uint64_t i = off >> w->shift; len && i <= (off + len - 1) >> w->shift; i++)
         if (w->bits[i / 8] >> i % 8 & 1)
             return true;
     return false;
+}
+
+static bool is_given_up(void *ctx)
+{
+    const struct ferry *f = ((const struct written *)ctx)->f;
+    return f->ended && f->ended(f->ended_ctx);
 }
 
 /* ---- volumes ---- */
@@ -92,18 +103,21 @@ static const struct guest_volume *find_volume(const struct guest *g, const char 
     return NULL;
 }
 
-static int compare_volume(const struct guest_volume *new, const struct guest *source, size_t room,
-                          struct volume_diff **ret)
+static int compare_volume(struct ferry *f, const struct guest_volume *new, const struct guest *source,
+                          size_t room, struct volume_diff **ret)
 {
-    struct written w = { 0 };
+    struct written w = { .f = f };
     const struct guest_volume *old = find_volume(source, new->name);
     if (!old)
         return -EIO;
     int r = find_written(new->slice, &w);
     if (!r && w.any) {
-        struct volume_diff_source s = {
-            .old = old->volume, .new = new->volume, .changed = is_written, .ctx = &w, .room = room
-        };
+        struct volume_diff_source s = { .old = old->volume,
+                                        .new = new->volume,
+                                        .changed = is_written,
+                                        .given_up = is_given_up,
+                                        .ctx = &w,
+                                        .room = room };
         r = old->volume ? volume_diff_new(&s, ret) : -EIO;
     }
     free(w.bits);
@@ -116,7 +130,7 @@ static int compare_volumes(struct ferry *f, struct diff *d, const struct guest *
     for (size_t i = 0; i < d->n; i++) {
         const struct guest_volume *v = &d->guest->volumes[i];
         d->at[i] = path_in_guest(diff_system(f), i);
-        int r = v->volume && v->slice ? compare_volume(v, source, room, &d->volumes[i]) : 0;
+        int r = v->volume && v->slice ? compare_volume(f, v, source, room, &d->volumes[i]) : 0;
         if (r == -ENOMEM || r == -EFBIG)
             return r;
         d->errs[i] = r;

@@ -71,6 +71,10 @@ struct ferry {
     struct drivers *drivers; /* drivers.h */
     struct diffs *diffs;     /* diff.h */
 
+    bool (*ended)(
+        void *ctx); /* NULL: no. Is the mount at its end, so that long work is for nobody? From any thread */
+    void *ended_ctx;
+
     pthread_mutex_t info_lock; /* held while info.json is made */
     struct shared_text *info;
     uint64_t info_generation; /* of the overlay */

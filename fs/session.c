@@ -574,6 +574,11 @@ static void said_end(struct said *s)
         close(s->stderr_was);
 }
 
+static bool session_ended(void *ctx)
+{
+    return fuse_session_exited(((struct session *)ctx)->fuse);
+}
+
 static int mount_failed(struct session *s, int r, const char *mountpoint, struct fault *fault)
 {
     session_free(s);
@@ -616,6 +621,8 @@ int session_mount(struct ferry *f, const char *mountpoint, struct session **ret,
     }
     fuse_log_to = o->foreground ? LOG_TERMINAL : LOG_SYSTEM;
     allow_shared_mappings(s);
+    f->ended = session_ended;
+    f->ended_ctx = s;
     *ret = s;
     return 0;
 }
@@ -664,6 +671,7 @@ void session_free(struct session *s)
         return;
     while (s->handles)
         close_handle(s, s->handles);
+    s->ferry->ended = NULL;
     if (s->fuse)
         fuse_session_destroy(s->fuse);
     pthread_mutex_destroy(&s->handles_lock);

@@ -85,10 +85,16 @@ static uint64_t window_of(const char *packing, struct bytes head)
         return le32(head, 1);
     if (!strcmp(packing, "xz"))
         return xz_window(head);
-    uint8_t descriptor = u8(head, 4);
-    if (strcmp(packing, "zstd") ||
-        descriptor & 0x20) /* a single segment: its window is its content, which is counted */
+    if (strcmp(packing, "zstd"))
         return 0;
+    uint8_t descriptor = u8(head, 4), size = descriptor >> 6;
+    if (descriptor & 0x20) { /* a single segment: its window is its content */
+        size_t at = 5 + ((descriptor & 3) == 3 ? 4 : descriptor & 3);
+        return size == 0   ? u8(head, at)
+               : size == 1 ? le16(head, at)
+               : size == 2 ? le32(head, at)
+                           : le64(head, at);
+    }
     uint64_t base = UINT64_C(1024) << (u8(head, 5) >> 3);
     return base + base / 8 * (u8(head, 5) & 7);
 }

@@ -48,6 +48,8 @@ static int give_record(struct pieces *g, uint64_t mft, bool data)
 /* Of this piece of the attribute's runlist. */
 static int give_runs(struct pieces *g, const ATTR_RECORD *a)
 {
+    if (!a->lowest_vcn) /* behind it the content is zeros, whatever the clusters hold */
+        g->at += (uint64_t)sle64_to_cpu(a->initialized_size) & UINT64_C(0xffffffffffff);
     runlist_element *rl = ntfs_mapping_pairs_decompress(g->v->lib, a, NULL);
     int r = rl ? 0 : ntfs_failed();
     for (size_t i = 0; rl && rl[i].length && !r; i++) {

@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LISTS_BYTES_MAX = 32 << 20 }; /* of all lists at a time: half a million names, in both states */
+enum {
+    LISTS_BYTES_MAX = 16 << 20
+}; /* of all lists at a time: a quarter of a million names, in both states */
 
 /* ---- lists ---- */
 
@@ -122,7 +124,49 @@ struct walk {
     struct volume_diff *d;
     unsigned depth;
     size_t lists; /* bytes that lists may still take */
+    uint64_t
+        *seen; /* owned: the directories walked so far, hashed; 0: none. Damage can give one many names */
+    size_t n_seen, size_seen;
 };
+
+static size_t seen_slot(const struct walk *w, uint64_t ino)
+{
+    size_t i = (size_t)(ino * 0x9e3779b97f4a7c15u >> 20) & (w->size_seen - 1);
+    while (w->seen[i] && w->seen[i] != ino)
+        i = (i + 1) & (w->size_seen - 1);
+    return i;
+}
+
+static int grow_seen(struct walk *w)
+{
+    struct walk more = { .size_seen = w->size_seen ? 2 * w->size_seen : 1024 };
+    if (more.size_seen * sizeof *more.seen > w->s->room)
+        return -EFBIG;
+    more.seen = calloc(more.size_seen, sizeof *more.seen);
+    if (!more.seen)
+        return -ENOMEM;
+    for (size_t i = 0; i < w->size_seen; i++)
+        if (w->seen[i])
+            more.seen[seen_slot(&more, w->seen[i])] = w->seen[i];
+    free(w->seen);
+    w->seen = more.seen;
+    w->size_seen = more.size_seen;
+    return 0;
+}
+
+/* -EUCLEAN: the directory was walked already, by another name. */
+static int see_dir(struct walk *w, uint64_t ino)
+{
+    int r = 2 * w->n_seen >= w->size_seen ? grow_seen(w) : 0;
+    if (r < 0 || !ino)
+        return r;
+    size_t i = seen_slot(w, ino);
+    if (w->seen[i])
+        return -EUCLEAN;
+    w->seen[i] = ino;
+    w->n_seen++;
+    return 0;
+}
 
 /* Returns DIFF_NONE with *ret_err. */
 static uint32_t add_node(struct walk *w, const struct volume_diff_node *n, const char *name, int *ret_err)
@@ -263,7 +307,10 @@ static int walk_dir(struct walk *w, uint32_t at, uint64_t old_ino, bool both, bo
     struct entries old = { 0 }, new = { 0 };
     if (w->depth >= DIFF_DEPTH_MAX)
         return unknown(&w->d->nodes[at], -ELOOP);
-    int r = list(w->s->new, w->d->nodes[at].ino, &w->lists, &new);
+    int r = see_dir(w, w->d->nodes[at].ino);
+    if (r < 0)
+        return unknown(&w->d->nodes[at], r);
+    r = list(w->s->new, w->d->nodes[at].ino, &w->lists, &new);
     if (!r && both && !untouched)
         r = list_old(w, at, old_ino, &old);
     if (r < 0) {
@@ -368,6 +415,7 @@ int volume_diff_new(const struct volume_diff_source *s, struct volume_diff **ret
     }
     if (!r && add_node(&w, &root, "", &r) != DIFF_NONE)
         r = walk_dir(&w, 0, VOLUME_ROOT, s->old != NULL, touch == TOUCH_NONE);
+    free(w.seen);
     if (!r)
         r = make_index(d);
     if (r < 0)

@@ -281,7 +281,7 @@ static int end_values(struct reg_differ *d, const struct hive *new)
 
 static int put_gone_key(struct reg_differ *d, size_t parent_n, struct hive_name name)
 {
-    if (reg_has_line_break(name.units, name.n)) {
+    if (reg_key_unwritable(name.units, name.n)) {
         put_comment(d, "; left out, since its name can't be written here: the key that is gone, ", name);
         return 0;
     }
@@ -352,7 +352,7 @@ static int next_key(struct reg_differ *d, const struct hive *new, bool *ret_more
     r = find_old(d, d->old_parents[w->depth - 1], name, &old);
     if (r < 0)
         return r;
-    if (reg_has_line_break(name.units, name.n)) {
+    if (reg_key_unwritable(name.units, name.n)) {
         if (old == HIVE_NIL)
             put_comment(d, "; left out, since its name can't be written here: the key ", name);
         return 0;

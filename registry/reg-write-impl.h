@@ -47,7 +47,8 @@ void reg_put_comment(struct reg_writer *w, const char *what, struct hive_name na
  * reg_put_more_hex() is called until it isn't. */
 int reg_put_value(struct reg_writer *w, const struct hive *h);
 int reg_put_more_hex(struct reg_writer *w, const struct hive *h);
-bool reg_has_line_break(const uint16_t *units, size_t n);
+/* Has a key of this name no line in a .reg file, as a line break or a backslash would make it another one? */
+bool reg_key_unwritable(const uint16_t *units, size_t n);
 /* w->path from unit `at` on. */
 bool reg_set_path(struct reg_writer *w, size_t at, const uint16_t *units, size_t n, bool separator);
 /* The subkeys or values of a key: `each` is hive_subkeys or hive_values. */

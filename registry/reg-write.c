@@ -187,10 +187,10 @@ int reg_writer_begin(struct reg_writer *w, struct hive_name path, uint32_t root)
     return reg_set_path(w, 0, path.units, path.n, false) && !w->failed ? 0 : -ENOMEM;
 }
 
-bool reg_has_line_break(const uint16_t *units, size_t n)
+bool reg_key_unwritable(const uint16_t *units, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (units[i] == '\n' || units[i] == '\r')
+        if (units[i] == '\n' || units[i] == '\r' || units[i] == '\\')
             return true;
     return false;
 }
@@ -259,7 +259,7 @@ static int next_key(struct reg_writer *w, const struct hive *h)
             continue;
         if (r < 0)
             return r;
-        if (n > HIVE_KEY_NAME_MAX || reg_has_line_break(name, n)) {
+        if (n > HIVE_KEY_NAME_MAX || reg_key_unwritable(name, n)) {
             reg_put_comment(w, "; left out, since its name can't be written here: the key ",
                             (struct hive_name){ name, n > HIVE_KEY_NAME_MAX ? HIVE_KEY_NAME_MAX : n });
             continue;

@@ -3,8 +3,8 @@
  *
  * What is taken is what the INF asks for and nobody else does: a service goes when the package is its only
  * owner, a file when it is the package's still, no other package puts one there (driver-keep.c), and no
- * service that stays runs it. Owners are written in pairs by Windows 10, "oem6.inf" and
- * "!vmmouse.inf_amd64_31990a165ac530d5", which is the package's directory in the store. */
+ * service that stays runs it. Owners are written in pairs by Windows 10: "oem6.inf", and '!' with the name of
+ * the package's directory in the store. */
 #include "driver-registry.h"
 
 #include <errno.h>
@@ -126,27 +126,6 @@ static void forget_package(struct driver_edit *e, const char *base)
     forget_number(e, base);
 }
 
-/* Takes one from a list with commas between, in place. False: it isn't in it. */
-static bool drop(char *list, const char *one)
-{
-    bool found = false;
-    size_t len;
-    char *to = list;
-    for (const char *p = list; *p; p += len + (p[len] != 0)) {
-        len = strcspn(p, ",");
-        bool same = len == strlen(one) && !strncasecmp(p, one, len);
-        found |= same;
-        if (same || !len)
-            continue;
-        if (to != list)
-            *to++ = ',';
-        memmove(to, p, len); /* never behind p: p[len] is as it was */
-        to += len;
-    }
-    *to = 0;
-    return found;
-}
-
 static void forget_critical(struct driver_edit *e, unsigned set, const char *id, const char *service)
 {
     char key[DRIVER_KEY_MAX];
@@ -161,13 +140,51 @@ static void forget_critical(struct driver_edit *e, unsigned set, const char *id,
         unkey(e, key);
 }
 
-/* Of its owners all that are this package. */
-static bool drop_own(const struct driver_edit *e, char *owners)
+/* Is there a package in that directory of the store? */
+static bool has_package(struct driver_edit *e, const char *dir)
 {
-    char store[DRIVER_NAME_MAX + 1];
-    snprintf(store, sizeof store, "!%s", e->g->store);
-    bool by_number = drop(owners, e->inf), by_name = *e->g->store && drop(owners, store);
-    return by_number || by_name;
+    char key[DRIVER_KEY_MAX], path[1024];
+    struct prepare_stat st;
+    for (size_t i = 0; i < 2; i++)
+        if (!driver_key(e, key, "%s\\DriverPackages\\%s", databases[i], dir) || driver_key_exists(e->p, key))
+            return true;
+    return snprintf(path, sizeof path, "%s/" STORE "/%s", e->g->dir, dir) >= (int)sizeof path ||
+           e->p->ops->stat(e->p, path, &st) != -ENOENT;
+}
+
+/* Owners by their directory may be an earlier version of the package, which a later one took the place of:
+ * "!vmmouse.inf_amd64_31990a165ac530d5" in a Windows whose only one is ..._916101d3748847e7. */
+static bool is_own(struct driver_edit *e, const char *owner)
+{
+    const char *end = strcasestr(e->g->store, ".inf_");
+    if (!strcasecmp(owner, e->inf))
+        return true;
+    if (*owner != '!' || !end)
+        return false;
+    if (!strcasecmp(owner + 1, e->g->store))
+        return true;
+    size_t n = (size_t)(end - e->g->store) + 5; /* with the ".inf_" */
+    return !strncasecmp(owner + 1, e->g->store, n) && !strpbrk(owner, "\\/") && !has_package(e, owner + 1);
+}
+
+/* Takes those from the list, with commas between, that are this package. False: none is. */
+static bool drop_own(struct driver_edit *e, char *owners)
+{
+    bool found = false;
+    char *to = owners, *rest = owners;
+    for (char *one; (one = strsep(&rest, ","));) {
+        size_t n = strlen(one);
+        bool own = n && is_own(e, one);
+        found |= own;
+        if (own || !n)
+            continue;
+        if (to != owners)
+            *to++ = ',';
+        memmove(to, one, n); /* never behind the one */
+        to += n;
+    }
+    *to = 0;
+    return found;
 }
 
 static void forget_service(struct driver_edit *e, unsigned set, const struct driver_service *s)

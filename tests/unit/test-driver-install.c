@@ -227,6 +227,33 @@ static void owners_in_pairs(void **state)
     assert_non_null(strstr(lines, "a service that stays runs it"));
 }
 
+/* As in a Windows 10 1709 of the corpus: the pair's second is an earlier version's, which is there no more.
+ */
+static void owners_of_an_earlier_version(void **state)
+{
+    (void)state;
+    make_world();
+    install("", "12");
+    own("oem0.inf,!f.inf_amd64_1111");
+    uninstall();
+    assert_false(there("flt"));
+
+    make_world();
+    install("", "12");
+    own("oem0.inf,!f.inf_amd64_1111");
+    world_put('k', SYSTEM "DriverDatabase\\DriverPackages\\f.inf_amd64_1111", 0, NULL, 0);
+    uninstall();
+    assert_string_equal(list_at(SVC, "Owners"), "!f.inf_amd64_1111,");
+    assert_true(there(SYS));
+
+    make_world();
+    install("", "12");
+    own("oem0.inf,!ff.inf_amd64_1111"); /* another's */
+    uninstall();
+    assert_string_equal(list_at(SVC, "Owners"), "!ff.inf_amd64_1111,");
+    assert_true(there(SYS));
+}
+
 /* It runs from the store: then that is what stays. */
 static void stays_in_the_store(void **state)
 {
@@ -307,9 +334,13 @@ static void half_an_installation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_and_out),           cmocka_unit_test(current_control_set),
-        cmocka_unit_test(owners_in_pairs),      cmocka_unit_test(stays_in_the_store),
-        cmocka_unit_test(was_there_before),     cmocka_unit_test(append),
+        cmocka_unit_test(in_and_out),
+        cmocka_unit_test(current_control_set),
+        cmocka_unit_test(owners_in_pairs),
+        cmocka_unit_test(owners_of_an_earlier_version),
+        cmocka_unit_test(stays_in_the_store),
+        cmocka_unit_test(was_there_before),
+        cmocka_unit_test(append),
         cmocka_unit_test(half_an_installation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,6 +143,26 @@ is "what is damaged" "$(jq -r '.files[] | select(.what == "unknown") | .path + "
 like "the rest" "$(changes)" '^added volumes/disk0/etc/new'
 unmount
 
+# ---- hostile ones: a place outside of the volume, a directory with two names at each of forty levels ----
+truncate -s 16M hostile.img
+mkfs.ext4 -q -F -O 64bit,metadata_csum hostile.img
+{
+    echo 'write /dev/null far'
+    echo 'set_inode_field far file_acl 0xffffffffffff'
+    for i in $(seq 40); do echo "mkdir d$i"; done
+    for i in $(seq 39); do
+        echo "link d$((i + 1)) d$i/a"
+        echo "link d$((i + 1)) d$i/b"
+    done
+} >script
+debugfs -w -f script hostile.img >/dev/null 2>&1
+mount_ok hostile.img -- -o scratch
+echo new >"$mnt/volumes/disk0/new"
+check "the walk has an end" timeout 60 cat "$mnt/diff/changes.json"
+like "and says what is new" "$(changes)" '^added volumes/disk0/new'
+like "and what it doesn't walk twice" "$(jq -r '.files[] | select(.what == "unknown") | .path' "$mnt/diff/changes.json" | wc -l)" '^[1-9]'
+unmount
+
 # ---- a Linux of two volumes: both are in files/ ----
 if command -v sgdisk >/dev/null; then
     mkdir -p r/etc r/boot b/grub r/home

@@ -183,28 +183,43 @@ void hives_done(struct reg_hive *h)
 
 /* ---- keys that are gone ---- */
 
+/* The cell's place, or where it would be. */
+static struct reused_cell *reused_slot(struct reused_cell *table, size_t size, uint32_t cell)
+{
+    size_t i = cell * 0x9e3779b1u & (size - 1);
+    while (table[i].cell && table[i].cell != cell)
+        i = (i + 1) & (size - 1);
+    return &table[i];
+}
+
 uint32_t hives_generation(const struct reg_hive *h, uint32_t key)
 {
-    for (size_t i = 0; i < h->n_reused; i++)
-        if (h->reused[i].cell == key)
-            return h->reused[i].generation;
-    return 0;
+    return h->size_reused ? reused_slot(h->reused, h->size_reused, key)->generation : 0;
+}
+
+static bool grow_reused(struct reg_hive *h)
+{
+    size_t size = h->size_reused ? 2 * h->size_reused : 64;
+    struct reused_cell *table = calloc(size, sizeof *table);
+    if (!table)
+        return false;
+    for (size_t i = 0; i < h->size_reused; i++)
+        if (h->reused[i].cell)
+            *reused_slot(table, size, h->reused[i].cell) = h->reused[i];
+    free(h->reused);
+    h->reused = table;
+    h->size_reused = size;
+    return true;
 }
 
 void hives_key_gone(struct reg_hive *h, uint32_t key)
 {
-    for (size_t i = 0; i < h->n_reused; i++)
-        if (h->reused[i].cell == key) {
-            h->reused[i].generation++;
-            return;
-        }
-    if ((h->n_reused & (h->n_reused - 1)) == 0) { /* a power of two is full */
-        struct reused_cell *all = realloc(h->reused, (h->n_reused ? 2 * h->n_reused : 1) * sizeof *h->reused);
-        if (!all)
-            return; /* an old directory handle might then show another key: no harm to the hive */
-        h->reused = all;
-    }
-    h->reused[h->n_reused++] = (struct reused_cell){ key, 1 };
+    if (2 * h->n_reused >= h->size_reused && !grow_reused(h))
+        return; /* an old directory handle might then show another key: no harm to the hive */
+    struct reused_cell *c = reused_slot(h->reused, h->size_reused, key);
+    h->n_reused += !c->cell;
+    c->cell = key;
+    c->generation++;
 }
 
 struct gone {

@@ -42,8 +42,8 @@ struct reg_hive {
     bool writable;
     unsigned epoch; /* counts how often it was opened: ids of keys are good for one */
     uint64_t edits, committed;
-    struct reused_cell *reused; /* owned */
-    size_t n_reused;
+    struct reused_cell *reused; /* owned: a table hashed by cell, half empty at least (cell 0) */
+    size_t n_reused, size_reused;
     struct reg_file *files;     /* open for writing, and scratch; the trees' */
     struct bcd_file *bcd_files; /* the same of bcd/ */
     struct reg_merger *merge;   /* whose savepoint the hive has */

@@ -207,15 +207,6 @@ static int link_readlink(struct ferry *f, const struct node *n, char *buf, size_
     return guest_link_text(f, n, &realm, ancestors, count, buf, size);
 }
 
-static int link_getattr(struct ferry *f, const struct node *n, struct stat *ret)
-{
-    char target[4097];
-    int r = guest_getattr(f, n, ret);
-    if (!r && link_readlink(f, n, target, sizeof target) == 0)
-        ret->st_size = (off_t)strlen(target);
-    return r;
-}
-
 /* ---- files ---- */
 
 /* guest/ may be written meanwhile, under another node: the page cache of this one wouldn't know. */
@@ -266,7 +257,7 @@ static const struct tree_ops link_ops = {
     .name = "diff-link",
     .keep_parent = true,
     .fresh = true,
-    .getattr = link_getattr,
+    .getattr = guest_link_getattr,
     .readlink = link_readlink,
     .listxattr = guest_listxattr,
     .getxattr = guest_link_getxattr,

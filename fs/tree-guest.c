@@ -194,11 +194,11 @@ static int guest_readlink(struct ferry *f, const struct node *n, char *buf, size
     return guest_link_text(f, n, &realm, ancestors, count, buf, size);
 }
 
-static int link_getattr(struct ferry *f, const struct node *n, struct stat *ret)
+int guest_link_getattr(struct ferry *f, const struct node *n, struct stat *ret)
 {
     char target[4097];
     int r = guest_getattr(f, n, ret);
-    if (!r && guest_readlink(f, n, target, sizeof target) == 0)
+    if (!r && n->id.ops->readlink(f, n, target, sizeof target) == 0)
         ret->st_size = (off_t)strlen(target);
     return r;
 }
@@ -423,7 +423,7 @@ static const struct tree_ops letters_ops = {
     }
 #define GUEST_LINK_OPS(tree)                                                                                 \
     {                                                                                                        \
-        .name = tree, .keep_parent = true, .fresh = true, .getattr = link_getattr,                           \
+        .name = tree, .keep_parent = true, .fresh = true, .getattr = guest_link_getattr,                     \
         .readlink = guest_readlink, .listxattr = guest_listxattr, .getxattr = guest_link_getxattr,           \
         .statfs = guest_statfs, .hardlink = guest_hardlink, .setattr = guest_setattr,                        \
         .setxattr = guest_setxattr, .removexattr = guest_removexattr,                                        \

@@ -27,6 +27,7 @@ struct node_id guest_other_tree(const struct node_id *dir);
 
 /* Of a node whose id has the volume's index in a, the inode in b; as in tree_ops. */
 int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret);
+int guest_link_getattr(struct ferry *f, const struct node *n, struct stat *ret); /* by its readlink */
 int guest_listxattr(struct ferry *f, const struct node *n, char *buf, size_t size, size_t *ret_len);
 int guest_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
                    size_t *ret_len);

@@ -86,10 +86,9 @@ struct tree_ops {
     bool caseless;    /* names that weren't found may be found under another case: never cached as absent */
     bool fresh; /* where there is an overlay, entries and attributes change behind the kernel's back: it asks
                    each time */
-    bool
-        tells;   /* of fresh directories: every request for one that is gone is answered with ESTALE, on which
-                    the  kernel looks its path up anew. So a name may be kept for a moment, see session_entry().
-                  */
+    /* Of fresh directories: every request for one that is gone is answered with ESTALE, on which the kernel
+     * looks its path up anew. So a name may be kept for a moment, see session_entry(). */
+    bool tells;
     bool frozen; /* with an overlay, a stat or an open commits all edits first, and what is open holds the
                     gate: see gate.h */
     int (*getattr)(struct ferry *f, const struct node *n, struct stat *ret);

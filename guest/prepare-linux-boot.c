@@ -204,28 +204,12 @@ static int plan_grubenv(struct linux_plan *l, const char *path)
 
 /* ---- files ---- */
 
-struct entries {
-    char names[MAX_ENTRIES][256];
-    size_t n;
-};
-
-static int note_entry(void *ctx, const char *name, uint32_t type)
-{
-    struct entries *e = ctx;
-    size_t n = strlen(name);
-    if ((type & S_IFMT) == S_IFREG && n > 5 && n < sizeof e->names[0] && !strcmp(name + n - 5, ".conf") &&
-        e->n < MAX_ENTRIES)
-        snprintf(e->names[e->n++], sizeof e->names[0], "%s", name);
-    return 0;
-}
-
 static int plan_entries(struct linux_plan *l, const char *dir)
 {
-    struct entries *e = calloc(1, sizeof *e);
+    struct linux_names *e = malloc(sizeof *e);
     if (!e)
         return -ENOMEM;
-    int r = l->p->ops->list(l->p, dir, note_entry, e);
-    r = r == -ENOENT || r == -ENOTDIR ? 0 : r;
+    int r = linux_list(l, dir, ".conf", e);
     for (size_t i = 0; i < e->n && r == 0; i++) {
         char path[512];
         snprintf(path, sizeof path, "%s/%s", dir, e->names[i]);

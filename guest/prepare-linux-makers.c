@@ -16,8 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CONFS = 64 };
-
 static const char reason[] = "the next initramfs has them, too";
 static const char tools_list[] = "etc/initramfs-tools/modules", mkinitcpio_conf[] = "etc/mkinitcpio.conf",
                   suse_conf[] = "etc/sysconfig/kernel", dracut_dir[] = "etc/dracut.conf.d";
@@ -55,20 +53,6 @@ static bool leaves_out(const char *text, const char *module)
     return false;
 }
 
-struct confs {
-    char names[MAX_CONFS][256];
-    size_t n;
-};
-
-static int note_conf(void *ctx, const char *name, uint32_t type)
-{
-    struct confs *c = ctx;
-    size_t n = strlen(name);
-    if ((type & S_IFMT) != S_IFDIR && n > 5 && n < 256 && !strcmp(name + n - 5, ".conf") && c->n < MAX_CONFS)
-        snprintf(c->names[c->n++], sizeof c->names[0], "%s", name);
-    return 0;
-}
-
 static int note_omissions(struct linux_plan *l, const char *path)
 {
     _cleanup_free_ char *text = NULL;
@@ -100,12 +84,11 @@ static int plan_dracut(struct linux_plan *l)
     snprintf(path, sizeof path, "%s/zz-ferryfs-%s.conf", dracut_dir, prepare_target_name(l->p->target));
     r = r < 0 ? r : linux_file(l, path, o.p, 0644, reason);
     free(o.p);
-    struct confs *c = calloc(1, sizeof *c);
+    struct linux_names *c = malloc(sizeof *c);
     if (!c)
         return -ENOMEM;
     r = r < 0 ? r : note_omissions(l, "etc/dracut.conf");
-    int listed = r < 0 ? r : l->p->ops->list(l->p, dracut_dir, note_conf, c);
-    r = listed == -ENOENT || listed == -ENOTDIR ? 0 : listed;
+    r = r < 0 ? r : linux_list(l, dracut_dir, ".conf", c);
     for (size_t i = 0; i < c->n && r == 0; i++) {
         snprintf(path, sizeof path, "%s/%s", dracut_dir, c->names[i]);
         r = note_omissions(l, path);

@@ -50,6 +50,24 @@ int linux_file(struct linux_plan *l, const char *path, const char *text, mode_t 
     return l->p->ops->file(l->p, path, text, strlen(text), mode, reason);
 }
 
+static int note_name(void *ctx, const char *name, uint32_t type)
+{
+    struct linux_names *names = ctx;
+    size_t n = strlen(name), k = strlen(names->suffix);
+    if ((type & S_IFMT) != S_IFDIR && n > k && n < sizeof names->names[0] &&
+        !strcmp(name + n - k, names->suffix) && names->n < sizeof names->names / sizeof names->names[0])
+        memcpy(names->names[names->n++], name, n + 1);
+    return 0;
+}
+
+int linux_list(struct linux_plan *l, const char *dir, const char *suffix, struct linux_names *ret)
+{
+    ret->n = 0;
+    ret->suffix = suffix;
+    int r = l->p->ops->list(l->p, dir, note_name, ret);
+    return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+}
+
 int linux_link(struct linux_plan *l, const char *path, const char *target, const char *reason)
 {
     l->adds_files |= !linux_has(l, path);

@@ -29,6 +29,14 @@ bool linux_has(struct linux_plan *l, const char *path);
 int linux_text(struct linux_plan *l, const char *path, char **ret);
 /* What the file must be, as prepare_ops.file and link have it. */
 int linux_file(struct linux_plan *l, const char *path, const char *text, mode_t mode, const char *reason);
+/* The names in a directory that end in `suffix`, of what is no directory itself: the first 64. None: 0 of
+ * them. */
+struct linux_names {
+    char names[64][256];
+    size_t n;
+    const char *suffix;
+};
+int linux_list(struct linux_plan *l, const char *dir, const char *suffix, struct linux_names *ret);
 int linux_link(struct linux_plan *l, const char *path, const char *target, const char *reason);
 int linux_note(struct linux_plan *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int linux_block(struct linux_plan *l, const char *what_to_do, const char *fmt, ...)

@@ -302,8 +302,7 @@ static void test_every_failure_takes_all_back(void **state)
         char *after = world_show();
         assert_string_equal(before, after);
         assert_int_equal(world.commits, 0);
-        assert_true(world_files() == 0 ||
-                    world.fail_at == steps - 1); /* of a failed commit the record stays */
+        assert_int_equal(world_files(), fail == steps - 1); /* of a failed commit the record stays */
         assert_false(world.ferry.broken);
         assert_int_equal(changes_undo(&world.ferry, "x", NULL), -ENOENT);
         /* and it can be tried again */

@@ -86,6 +86,38 @@ static void new_model(struct model *m)
             hive_add_key(m->h, hive_root(m->h), (struct hive_name){ units, 1 }, 1, &m->keys[key]), 0);
 }
 
+/* Names of one length that differ only behind what is hashed, more than the table lets stand side by side:
+ * there is none then, and each is found all the same. */
+static void test_alike(void **state)
+{
+    (void)state;
+    enum { ALIKE = 1100, WIDTH = 5 };
+    struct hive_files files = { .primary = sample_empty(5) };
+    struct hive *h;
+    uint32_t key, value, data;
+    uint16_t units[BEGINNING + WIDTH], letter = 'a';
+    assert_int_equal(hive_open(&files, HIVE_WRITABLE, 0, &h, NULL), 0);
+    assert_int_equal(hive_add_key(h, hive_root(h), (struct hive_name){ &letter, 1 }, 1, &key), 0);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < ALIKE; i++) {
+            char text[BEGINNING + WIDTH + 1];
+            snprintf(text, sizeof text, "%0*d", BEGINNING + WIDTH, i);
+            for (int k = 0; k < BEGINNING + WIDTH; k++)
+                units[k] = (uint8_t)text[k];
+            struct hive_name name = { units, BEGINNING + WIDTH };
+            uint32_t number = (uint32_t)i;
+            if (pass) {
+                assert_int_equal(hive_find_value(h, key, name, &value), 0);
+                assert_int_equal(hive_value_data(h, value, &data, sizeof data, 0), 0);
+                assert_int_equal(data, i);
+                continue;
+            }
+            assert_int_equal(hive_find_value(h, key, name, &value), -ENOENT);
+            assert_int_equal(hive_set_value(h, key, name, 4, &number, 4, 1, NULL), 0);
+        }
+    hive_close(h);
+}
+
 static void test_edits(void **state)
 {
     (void)state;
@@ -149,6 +181,7 @@ static void test_parallel(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_edits), cmocka_unit_test(test_parallel) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_alike), cmocka_unit_test(test_edits),
+                                        cmocka_unit_test(test_parallel) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -322,11 +322,78 @@ static void unpack(void **state)
     free(want.p);
 }
 
+/* What would need a program of the host's, or more memory than is allowed, is refused by its first bytes. */
+static void refused_by_its_header(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t head[32];
+        size_t n;
+        int want;
+    } rows[] = {
+        { { 0x89, 'L', 'Z', 'O', 0, 0x0d, 0x0a, 0x1a, 0x0a }, 9, 0 /* see below */ },
+        { { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x11 << 3 }, 6, -EFBIG },     /* a window of 128 MiB */
+        { { 0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x08 }, 9, -EFBIG }, /* a segment of 128 MiB */
+        { { 0x28, 0xb5, 0x2f, 0xfd, 0xe3, 1, 2, 3, 4, 0, 0, 0, 0, 1 },
+          17,
+          -EFBIG }, /* of 4 GiB, behind its dictionary */
+        { { 0x5d, 0, 0, 0, 0x08 }, 5, -EFBIG },
+        { { 0xfd, '7', 'z', 'X', 'Z', 0, 0, 1, 0, 0, 0, 0, 2, 0, 0x21, 1, 30 }, 17, -EFBIG },
+        { { 0xfd, '7', 'z', 'X', 'Z', 0, 0, 1, 0, 0, 0, 0, 3, 0xc1, 0x80, 1, 9, 4, 0, 0x21, 1, 30 },
+          22,
+          -EFBIG },
+    };
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        struct image *image = calloc(1, sizeof *image);
+        struct initramfs i;
+        struct fault fault = { 0 };
+        put(image, rows[k].head, 32);
+        image->n = 64;
+        struct initramfs_file f = file_of(image);
+        int r = initramfs_read(&f, &i, &fault);
+        if (rows[k].want)
+            assert_int_equal(r, rows[k].want);
+        else /* as libarchive has a decompressor of its own for it, or would start lzop */
+            assert_true(r == -ENOTSUP || r == -EUCLEAN);
+        initramfs_done(&i);
+        uint8_t *plain = NULL;
+        size_t n;
+        r = initramfs_unpack(image->bytes, image->n, 1 << 20, &plain, &n);
+        assert_true(rows[k].want ? r == rows[k].want : r < 0);
+        free(image);
+    }
+}
+
+/* A file that is shorter than its size says is damaged, not read for ever; and what is unpacked has a bound.
+ */
+static void bounds(void **state)
+{
+    (void)state;
+    struct image *image = calloc(1, sizeof *image);
+    struct cpio_out o = main_archive();
+    struct initramfs i;
+    struct fault fault = { 0 };
+    put(image, o.p, o.n);
+    free(o.p);
+    struct initramfs_file f = file_of(image);
+    assert_int_equal(initramfs_read(&f, &i, &fault), 0);
+    initramfs_done(&i);
+    f.size += 4096;
+    assert_int_equal(initramfs_read(&f, &i, &fault), -EUCLEAN);
+    initramfs_done(&i);
+    f.size = (UINT64_C(1) << 30) + 1;
+    assert_int_equal(initramfs_read(&f, &i, &fault), -EFBIG);
+    initramfs_done(&i);
+    free(image);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),      cmocka_unit_test(lz4_with_a_tail), cmocka_unit_test(damaged),
-        cmocka_unit_test(directories), cmocka_unit_test(unpack),
+        cmocka_unit_test(shapes),  cmocka_unit_test(lz4_with_a_tail),
+        cmocka_unit_test(damaged), cmocka_unit_test(directories),
+        cmocka_unit_test(unpack),  cmocka_unit_test(refused_by_its_header),
+        cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

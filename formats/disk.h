@@ -44,6 +44,9 @@ struct disk_ops {
     void (*close)(struct disk *d);
 };
 
+/* Bytes: whoever reads no more at once, mostly reads data. */
+enum { DISK_SHORT = 65536 };
+
 struct disk {
     const struct disk_ops *ops;
     uint64_t size; /* bytes */

@@ -32,6 +32,15 @@ static int raw_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
     return r;
 }
 
+/* A short piece is read as it is, hole or not: asking the host where its file has holes costs as much. */
+static int raw_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    if (len > DISK_SHORT)
+        return raw_map(d, off, len, ret);
+    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
+    return 0;
+}
+
 static void raw_prefetch(struct disk *d, uint64_t off, uint64_t len)
 {
     file_advise(raw_of(d)->file, off, len);
@@ -47,6 +56,7 @@ static const struct disk_ops raw_ops = {
     .name = "raw",
     .pread = raw_pread,
     .map = raw_map,
+    .find = raw_find,
     .prefetch = raw_prefetch,
     .close = raw_close,
 };

@@ -100,6 +100,15 @@ static int flat_map(struct disk *d, uint64_t off, uint64_t len, struct extent *r
     return r == -EINVAL ? -EIO : r;
 }
 
+/* A short piece is read as it is, hole or not, see raw.c; but for an extent of zeros, which has no file. */
+static int flat_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
+{
+    if (len > DISK_SHORT || !flat_of(d)->file)
+        return flat_map(d, off, len, ret);
+    *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
+    return 0;
+}
+
 static void flat_prefetch(struct disk *d, uint64_t off, uint64_t len)
 {
     if (flat_of(d)->file)
@@ -116,6 +125,7 @@ static const struct disk_ops flat_ops = {
     .name = "vmdk-flat",
     .pread = flat_pread,
     .map = flat_map,
+    .find = flat_find,
     .prefetch = flat_prefetch,
     .close = flat_close,
 };

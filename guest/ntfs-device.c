@@ -6,10 +6,11 @@
  * The library seeks only to learn how long the device is: it wants to stand on the volume's last sector and
  * refuses the volume if it can't. A partition that was cut short must still be readable as far as it goes, so
  * seeking succeeds anywhere and reading past the end fails; ntfs-check.c notes such a volume. Metadata is
- * read a record (1 KiB) at a time by the library, mostly ascending, which would be a call down the whole disk
- * stack each: short reads are served from a few recent blocks. All calls come with the volume's lock held.
+ * read a record (1 KiB) at a time by the library, which would be a call down the whole disk stack each: short
+ * reads are served from a few recent pages, and where a second page of a block is asked for, as mostly when
+ * records are read in turn, from a few recent blocks. All calls come with the volume's lock held.
  *
- * Writes go through to the disk at once (file data is read past this device), and change the recent blocks
+ * Writes go through to the disk at once (file data is read past this device), and change what is kept here
  * too. The library goes on after a write that failed, as well as it can, and leaves half an operation: so
  * what the disk refuses is kept (late-writes.h), and the library sees no failure. */
 #include "ntfs.h"
@@ -22,6 +23,8 @@
 enum {
     BLOCK = 32768, /* bytes; 32 MFT records */
     BLOCKS = 16,   /* direct-mapped by block number: 512 KiB in all */
+    PAGE = 4096,   /* bytes; an index block, mostly */
+    PAGES = 64,    /* likewise: 256 KiB */
     SHORT = 8192,  /* longer reads pass by */
 };
 /* Reads of one call into the driver. Most make fewer than ten; the most that is honest is loading a file with
@@ -34,11 +37,13 @@ struct ntfs_disk {
     struct disk *disk;
     struct late_writes *late; /* not owned: all reads and writes of `disk` */
     bool writable;
-    struct ntfs_freed *freed; /* owned; NULL: not watched */
-    int64_t pos;              /* of read, write and seek */
-    unsigned allowed;         /* reads left, see ntfs_device_allow() */
-    uint64_t held[BLOCKS];
+    struct ntfs_freed *freed;      /* owned; NULL: not watched */
+    int64_t pos;                   /* of read, write and seek */
+    unsigned allowed;              /* reads left, see ntfs_device_allow() */
+    uint64_t touched[BLOCKS];      /* blocks of which a page was read */
+    uint64_t held[BLOCKS + PAGES]; /* numbers of the blocks, then of the pages */
     uint8_t blocks[BLOCKS][BLOCK];
+    uint8_t pages[PAGES][PAGE];
 };
 
 static struct ntfs_disk *disk_of(struct ntfs_device *dev)
@@ -90,21 +95,57 @@ static s64 device_seek(struct ntfs_device *dev, s64 offset, int whence)
     return to;
 }
 
-/* A short read through the recent blocks; the range lies in the disk. */
+/* One that is kept: a block or a page. */
+struct recent {
+    uint64_t *held; /* its number */
+    uint8_t *bytes;
+    size_t size;
+};
+
+static struct recent recent_block(struct ntfs_disk *d, size_t slot)
+{
+    return (struct recent){ &d->held[slot], d->blocks[slot], BLOCK };
+}
+
+static struct recent recent_page(struct ntfs_disk *d, size_t slot)
+{
+    return (struct recent){ &d->held[BLOCKS + slot], d->pages[slot], PAGE };
+}
+
+/* What has, or will have, the byte at `off`. *ret_held: it has it. */
+static struct recent recent_of(struct ntfs_disk *d, uint64_t off, bool *ret_held)
+{
+    size_t slot = off / BLOCK % BLOCKS;
+    struct recent block = recent_block(d, slot), page = recent_page(d, off / PAGE % PAGES);
+    *ret_held = true;
+    if (*block.held == off / BLOCK)
+        return block;
+    if (*page.held == off / PAGE)
+        return page;
+    *ret_held = false;
+    if (d->touched[slot] == off / BLOCK)
+        return block;
+    d->touched[slot] = off / BLOCK;
+    return page;
+}
+
+/* A short read; the range lies in the disk. */
 static int read_short(struct ntfs_disk *d, uint8_t *buf, size_t len, uint64_t off)
 {
     while (len) {
-        uint64_t block = off / BLOCK, within = off % BLOCK;
-        size_t slot = block % BLOCKS, n = min_u64(len, BLOCK - within);
-        if (d->held[slot] != block) {
-            size_t want = min_u64(BLOCK, d->disk->size - block * BLOCK);
-            d->held[slot] = BLOCK_NONE;
-            int r = late_writes_read(d->late, d->blocks[slot], want, block * BLOCK);
+        bool held;
+        struct recent recent = recent_of(d, off, &held);
+        uint64_t number = off / recent.size, within = off % recent.size;
+        size_t n = min_u64(len, recent.size - within);
+        if (!held) {
+            size_t want = min_u64(recent.size, d->disk->size - number * recent.size);
+            *recent.held = BLOCK_NONE;
+            int r = late_writes_read(d->late, recent.bytes, want, number * recent.size);
             if (r < 0) /* something near it is damaged: what was asked for may be whole */
                 return late_writes_read(d->late, buf, len, off);
-            d->held[slot] = block;
+            *recent.held = number;
         }
-        memcpy(buf, d->blocks[slot] + within, n);
+        memcpy(buf, recent.bytes + within, n);
         buf += n;
         off += n;
         len -= n;
@@ -138,20 +179,21 @@ static s64 device_read(struct ntfs_device *dev, void *buf, s64 count)
     return n;
 }
 
-/* The recent blocks have what was written at [off, off+len); NULL: forget what they have there. */
+/* What is kept of [off, off+len) is from now on what was written there; NULL: nothing is kept of it. */
 static void update_recent(struct ntfs_disk *d, const uint8_t *buf, uint64_t len, uint64_t off)
 {
-    for (size_t slot = 0; slot < BLOCKS; slot++) {
-        if (d->held[slot] == BLOCK_NONE)
+    for (size_t i = 0; i < BLOCKS + PAGES; i++) {
+        struct recent recent = i < BLOCKS ? recent_block(d, i) : recent_page(d, i - BLOCKS);
+        if (*recent.held == BLOCK_NONE)
             continue;
-        uint64_t begin = d->held[slot] * BLOCK, end = begin + BLOCK;
+        uint64_t begin = *recent.held * recent.size, end = begin + recent.size;
         uint64_t from = begin > off ? begin : off, to = min_u64(end, off + len);
         if (from >= to)
             continue;
         if (buf)
-            memcpy(d->blocks[slot] + (from - begin), buf + (from - off), to - from);
+            memcpy(recent.bytes + (from - begin), buf + (from - off), to - from);
         else
-            d->held[slot] = BLOCK_NONE;
+            *recent.held = BLOCK_NONE;
     }
 }
 
@@ -225,8 +267,8 @@ struct ntfs_device *ntfs_disk_device_new(struct late_writes *late, const char *n
     d->freed = NULL;
     d->pos = 0;
     d->allowed = READS_ALLOWED;
-    for (size_t i = 0; i < BLOCKS; i++)
-        d->held[i] = BLOCK_NONE;
+    memset(d->touched, 0xff, sizeof d->touched); /* BLOCK_NONE */
+    memset(d->held, 0xff, sizeof d->held);
     struct ntfs_device *dev = ntfs_device_alloc(name, 0, &device_ops, d);
     if (!dev)
         free(d);

@@ -27,10 +27,10 @@ struct view {
 };
 
 struct ntfs_node {
-    struct ntfs_node *next; /* in its bucket; this and what follows is protected by the volume's lock */
+    struct ntfs_node *next; /* in its bucket; protected by nodes_lock */
     uint64_t ino;           /* constant */
-    size_t opens;
-    bool gone; /* it has lost its last name, and lies under a hidden one */
+    size_t opens;           /* protected by nodes_lock */
+    bool gone; /* it has lost its last name, and lies under a hidden one; protected by the volume's lock */
     atomic_ullong changes;
     pthread_mutex_t lock; /* protects `view`; nothing is locked, or done, while it is held */
     struct view *view;    /* a reference; NULL: to be loaded. Changed with the volume's lock held too */
@@ -138,8 +138,8 @@ static struct ntfs_node **bucket_of(struct ntfs *v, uint64_t ino)
     return &v->nodes[MREF(ino) % NTFS_NODE_BUCKETS];
 }
 
-/* Locked. */
-static struct ntfs_node *find_node(struct ntfs *v, uint64_t ino)
+/* NULL: it isn't open. nodes_lock is held. */
+static struct ntfs_node *find_locked(struct ntfs *v, uint64_t ino)
 {
     struct ntfs_node *n = *bucket_of(v, ino);
     while (n && n->ino != ino)
@@ -147,33 +147,60 @@ static struct ntfs_node *find_node(struct ntfs *v, uint64_t ino)
     return n;
 }
 
-/* The node of `ino`, one opening more; made if there is none. NULL: no memory. Locked. */
-static struct ntfs_node *open_node(struct ntfs *v, uint64_t ino)
+/* Of a volume that is written, the volume's lock keeps it there. */
+static struct ntfs_node *find_node(struct ntfs *v, uint64_t ino)
 {
-    struct ntfs_node *n = find_node(v, ino);
-    if (!n) {
-        n = calloc(1, sizeof *n);
-        if (!n)
-            return NULL;
-        n->ino = ino;
-        pthread_mutex_init(&n->lock, NULL);
-        atomic_init(&n->changes, 0);
-        n->next = *bucket_of(v, ino);
-        *bucket_of(v, ino) = n;
-    }
-    n->opens++;
+    pthread_mutex_lock(&v->nodes_lock);
+    struct ntfs_node *n = find_locked(v, ino);
+    pthread_mutex_unlock(&v->nodes_lock);
     return n;
 }
 
-/* Locked. What can't be freed now is found by the next recover(). */
+static struct ntfs_node *node_new(uint64_t ino)
+{
+    struct ntfs_node *n = calloc(1, sizeof *n);
+    if (!n)
+        return NULL;
+    n->ino = ino;
+    pthread_mutex_init(&n->lock, NULL);
+    atomic_init(&n->changes, 0);
+    return n;
+}
+
+/* The node of `ino`, one opening more; made if there is none. NULL: no memory. Locked. */
+static struct ntfs_node *open_node(struct ntfs *v, uint64_t ino)
+{
+    pthread_mutex_lock(&v->nodes_lock);
+    struct ntfs_node *n = find_locked(v, ino);
+    if (!n && (n = node_new(ino))) {
+        n->next = *bucket_of(v, ino);
+        *bucket_of(v, ino) = n;
+    }
+    if (n)
+        n->opens++;
+    pthread_mutex_unlock(&v->nodes_lock);
+    return n;
+}
+
+/* One opening less: was it the last? Then nobody finds the node any more. */
+static bool last_closed(struct ntfs *v, struct ntfs_node *n)
+{
+    pthread_mutex_lock(&v->nodes_lock);
+    bool last = !--n->opens;
+    struct ntfs_node **at = bucket_of(v, n->ino);
+    while (last && *at != n)
+        at = &(*at)->next;
+    if (last)
+        *at = n->next;
+    pthread_mutex_unlock(&v->nodes_lock);
+    return last;
+}
+
+/* Locked, if the volume is written. What can't be freed now is found by the next recover(). */
 static void close_node(struct ntfs *v, struct ntfs_node *n)
 {
-    if (--n->opens)
+    if (!last_closed(v, n))
         return;
-    struct ntfs_node **at = bucket_of(v, n->ino);
-    while (*at != n)
-        at = &(*at)->next;
-    *at = n->next;
     set_view(n, NULL);
     if (n->gone)
         ntfs_delete_gone(v, n->ino);
@@ -240,9 +267,12 @@ int ntfs_open_file(struct volume *volume, uint64_t ino, struct volume_file **ret
 void ntfs_release_file(struct volume_file *f)
 {
     struct ntfs *v = ntfs_of(f->volume);
-    ntfs_lock(v);
+    bool writable = v->volume.writable;
+    if (writable) /* else a release, which nobody waits for, would keep a look-up waiting */
+        ntfs_lock(v);
     close_node(v, node_of(f));
-    ntfs_unlock(v);
+    if (writable)
+        ntfs_unlock(v);
     free(f);
 }
 

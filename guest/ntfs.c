@@ -351,6 +351,7 @@ static void ntfs_close(struct volume *volume)
     late_writes_done(&v->late);
     ntfs_list_done(v);
     pthread_mutex_destroy(&v->lock);
+    pthread_mutex_destroy(&v->nodes_lock);
     notes_done(&v->volume.notes);
     free(v);
 }
@@ -459,6 +460,7 @@ static int open_volume(struct disk *disk, const char *name, struct cache *cache,
         v->wof_owner[i] = cache_owner_new();
     v->free_clusters = -1;
     pthread_mutex_init(&v->lock, NULL);
+    pthread_mutex_init(&v->nodes_lock, NULL);
     int r = ntfs_check_boot(disk, name, &v->volume.notes, fault);
     if (!r)
         r = mount_library(v, name, writable, fault);

@@ -35,10 +35,11 @@ struct ntfs {
     uint64_t wof_owner[4];         /* of decompressed chunks of WOF files, by their format */
     pthread_mutex_t lock; /* a leaf: nothing else is locked while it is held but an open file's, the cache's
                              and the disk's */
-    /* What follows is protected by lock. */
+    pthread_mutex_t nodes_lock; /* of ntfs-open.c, for a moment; may be taken with `lock` held */
     struct ntfs_node *nodes[NTFS_NODE_BUCKETS]; /* the open files, see ntfs-open.c */
-    uint64_t loads;                             /* contents loaded so far, see ntfs_data_load() */
-    struct ntfs_listing *listings;              /* of a writable volume, see ntfs-list.c */
+    /* What follows is protected by lock. */
+    uint64_t loads;                /* contents loaded so far, see ntfs_data_load() */
+    struct ntfs_listing *listings; /* of a writable volume, see ntfs-list.c */
     struct ntfs_inherited {
         uint32_t parent, id; /* security ids: the directory's, and what is made of it; 0: not known yet */
     } inherited[2];          /* of the last directory in which a file [0], or a directory [1], was made */

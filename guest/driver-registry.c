@@ -511,20 +511,37 @@ static void write_oem_map(struct driver_edit *e, const char *base)
     driver_set(e, base, "OemInfMap", DRIVER_REG_BINARY, map, n > at ? n : at + 1);
 }
 
+/* The install sections, as many as there are. Names of sections may have commas, but no line breaks. */
+static void write_configurations(struct driver_edit *e, const char *key)
+{
+    const struct driver_plan *plan = e->plan;
+    size_t n = 1;
+    for (size_t i = 0; i < plan->n_installs; i++)
+        n += strlen(plan->installs[i].section) + 1;
+    _cleanup_free_ char *names = malloc(n);
+    if (!names) {
+        e->err = e->err ? e->err : -ENOMEM;
+        return;
+    }
+    char *end = names;
+    *end = 0;
+    for (size_t i = 0; i < plan->n_installs; i++) {
+        if (i)
+            *end++ = '\n';
+        end = stpcpy(end, plan->installs[i].section);
+    }
+    set_units(e, key, "Configurations", DRIVER_REG_MULTI_SZ, names, '\n');
+}
+
 static void write_database(struct driver_edit *e, const char *base)
 {
     const struct driver_plan *plan = e->plan;
-    char key[DRIVER_KEY_MAX], configurations[DRIVER_KEY_MAX] = "";
-    for (size_t i = 0; i < plan->n_installs; i++) {
-        size_t n = strlen(configurations);
-        snprintf(configurations + n, sizeof configurations - n, "%s%s", i ? "," : "",
-                 plan->installs[i].section);
-    }
+    char key[DRIVER_KEY_MAX];
     if (!driver_key(e, key, "%s\\DriverInfFiles\\%s", base, e->inf))
         return;
     driver_set_list(e, key, "", e->g->store);
     driver_set_text(e, key, "Active", DRIVER_REG_SZ, e->g->store);
-    driver_set_list(e, key, "Configurations", configurations);
+    write_configurations(e, key);
     if (driver_key(e, key, "%s\\DeviceIds\\%s", base, plan->class_guid))
         driver_set(e, key, e->inf, DRIVER_REG_NONE, "", 0);
     if (!driver_key(e, key, "%s\\DriverPackages\\%s", base, e->g->store))

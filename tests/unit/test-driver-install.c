@@ -331,6 +331,62 @@ static void half_an_installation(void **state)
     free(after);
 }
 
+/* A package of many devices has a list of sections that is longer than a key's name may be. */
+static void many_configurations(void **state)
+{
+    enum { SECTIONS = 300 };
+    struct driver_guest g;
+    struct fault fault = { 0 };
+    struct driver_log log = { say, NULL };
+    char *inf, *models = strdup(""), *sections = strdup(""), want[80];
+    uint32_t type;
+    uint8_t *bytes;
+    size_t n;
+    unsigned oem, found = 0;
+    (void)state;
+    make_world();
+    world_dword("HKLM\\DRIVERS\\DriverDatabase|x", 1);
+    for (unsigned i = 0; i < SECTIONS; i++) {
+        char *m, *s;
+        assert_true(asprintf(&m, "%sd=Install_Section_%u,PCI\\A%u\n", models, i, i) > 0);
+        assert_true(asprintf(&s, "%s[Install_Section_%u]\n", sections, i) > 0);
+        free(models);
+        free(sections);
+        models = m;
+        sections = s;
+    }
+    assert_true(asprintf(&inf,
+                         "[Version]\nSignature=$Windows NT$\nClass=System\n"
+                         "ClassGuid={4D36E97D-E325-11CE-BFC1-08002BE10318}\nProvider=me\n"
+                         "DriverVer=6/21/2006,1.2.3.4\n[Manufacturer]\nm=M,NTamd64\n[M.NTamd64]\n%s%s",
+                         models, sections) > 0);
+    const struct driver_package_file files[] = { { "f.inf", (const uint8_t *)inf, strlen(inf) } };
+    struct driver_package pkg = { files, 1 };
+    struct changes *c = changes_new(&world.ferry);
+    assert_int_equal(driver_guest_look(changes_prepare(c), "C/Windows", &g, &fault), 0);
+    assert_int_equal(driver_install(changes_prepare(c), &g, &pkg, &files[0], log, &oem, &fault), 0);
+    struct prepare *p = changes_prepare(c);
+    assert_int_equal(p->ops->value(p, "HKLM\\DRIVERS\\DriverDatabase\\DriverInfFiles\\oem0.inf",
+                                   "Configurations", &type, &bytes, &n),
+                     0);
+    assert_int_equal(type, PREPARE_MULTI_SZ);
+    size_t at = 0;
+    while (at + 3 < n) {
+        snprintf(want, sizeof want, "Install_Section_%u", found++);
+        for (size_t i = 0; i <= strlen(want); i++, at += 2) {
+            assert_int_equal(bytes[at], want[i]);
+            assert_int_equal(bytes[at + 1], 0);
+        }
+    }
+    assert_int_equal(found, SECTIONS);
+    assert_int_equal(at + 2, n);
+    changes_free(c);
+    free(bytes);
+    free(models);
+    free(sections);
+    free(inf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +398,7 @@ int main(void)
         cmocka_unit_test(was_there_before),
         cmocka_unit_test(append),
         cmocka_unit_test(half_an_installation),
+        cmocka_unit_test(many_configurations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

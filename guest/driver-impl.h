@@ -50,10 +50,11 @@ char *driver_directory(struct planner *p, unsigned dirid, const char *subdir);
 /* %12% and the like in a text, by their directories' names. NULL: no memory. */
 const char *driver_expand_dirs(struct planner *p, const char *text);
 
-/* driver-values.c: what all AddReg of the section say; HKR and the rest are left as they are. */
+/* driver-values.c: what all DelReg, AddReg and BitReg of the section say; HKR and the rest are left as they
+ * are. */
 int driver_add_values(struct planner *p, const struct inf_section *section, struct driver_values *ret);
 /* driver-service.c: AddService lines of the section. */
 int driver_add_services(struct planner *p, const struct inf_section *section, struct driver_install *install);
-/* driver-files.c: CopyFiles lines of the section. */
+/* driver-files.c: CopyFiles, DelFiles and RenFiles lines of the section. */
 int driver_add_files(struct planner *p, const struct inf_section *section);
 #endif

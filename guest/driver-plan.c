@@ -479,6 +479,7 @@ void driver_plan_free(struct driver_plan *plan)
     free(plan->models);
     free(plan->installs);
     free(plan->files);
+    free(plan->old_files);
     free(plan->services);
     free(plan->notes);
     free(plan->owned);

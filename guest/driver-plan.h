@@ -41,18 +41,33 @@ enum {
     DRIVER_ADD_OVERWRITEONLY = 32,
 };
 
-/* One line of an AddReg section. */
+enum driver_op {
+    DRIVER_ADD,          /* AddReg */
+    DRIVER_DELETE,       /* DelReg: the value, or with all_of_key the key with all that is in it */
+    DRIVER_DELETE_TEXTS, /* those in `bytes` (a MULTI_SZ) go from the list */
+    DRIVER_SET_BITS,     /* BitReg: those of `mask` in a byte of the value */
+    DRIVER_CLEAR_BITS,
+};
+
+/* One line of an AddReg, DelReg or BitReg section. */
 struct driver_value {
+    enum driver_op op;
+    const struct inf *inf; /* where the line is */
     unsigned line;
     const char *root; /* "HKR", "HKLM", ... in capitals */
     const char *key;  /* below it, "" for itself; backslashes */
     const char *name; /* "" for the default value */
     uint32_t type;
-    unsigned flags; /* DRIVER_ADD_* */
-    uint8_t *bytes; /* owned; as the registry has them */
+    unsigned flags;  /* DRIVER_ADD_* */
+    bool all_of_key; /* of a DRIVER_DELETE */
+    bool view_32;    /* where a program of 32 bits would see it */
+    uint8_t mask;    /* of BitReg */
+    uint32_t byte;   /* which of the value's, from 0 */
+    uint8_t *bytes;  /* owned; as the registry has them */
     size_t n;
 };
 
+/* In the order in which they are made: DelReg, AddReg, BitReg. */
 struct driver_values {
     struct driver_value *v; /* owned */
     size_t n;
@@ -65,6 +80,15 @@ struct driver_file {
     const char *name;   /* there */
     const char *source; /* in the package, with slashes; owned */
     bool replace_only, no_overwrite;
+};
+
+/* DelFiles, RenFiles: what goes from where it is, before files are copied. */
+struct driver_old_file {
+    const struct inf *inf; /* where the line is */
+    unsigned line;
+    const char *dir;  /* as of driver_file */
+    const char *name; /* there */
+    const char *to;   /* its new name there; NULL: it is deleted */
 };
 
 struct driver_service {
@@ -123,6 +147,8 @@ struct driver_plan {
     size_t n_installs;
     struct driver_file *files;
     size_t n_files;
+    struct driver_old_file *old_files;
+    size_t n_old_files;
     struct driver_service *services;
     size_t n_services;
     char **notes; /* owned: what was passed over, "line 12: ..." */

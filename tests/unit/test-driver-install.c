@@ -331,6 +331,154 @@ static void half_an_installation(void **state)
     free(after);
 }
 
+static void put_bytes(const char *key_and_name, uint32_t type, const char *bytes, size_t n)
+{
+    world_put('v', key_and_name, type, bytes, n);
+}
+
+/* DelReg: a value, a key, texts of a list, in the service's key and in HKLM; all before what AddReg adds. */
+static void deletions(void **state)
+{
+    char name[120];
+    (void)state;
+    make_world();
+    snprintf(name, sizeof name, FILTERS, 1u);
+    put_list(name, "first,OLD,second,other");
+    world_dword(SVC "|Old", 1);
+    world_dword(SVC "|Kept", 1);
+    world_dword(SVC "\\Sub\\Deep|x", 1);
+    world_dword(SVC "\\Parameters|n", 7);
+    world_dword(SVC "\\Parameters|gone", 7);
+    world_text("HKLM\\SOFTWARE\\Mine\\Key|v", "x");
+    world_text("HKLM\\SOFTWARE\\Mine\\Stays|v", "x");
+    world_text("HKLM\\SOFTWARE\\WOW6432Node\\Mine|thirtytwo", "x");
+    world_text("HKLM\\SOFTWARE\\Mine|thirtytwo", "x");
+    install("[S]\nDelReg=gone\n[gone]\nHKR,,Old\nHKR,Sub\nHKR,Parameters\nHKR\n"
+            "HKLM,SYSTEM\\CurrentControlSet\\Control\\Class\\C,UpperFilters,0x00018002,old\n"
+            "HKLM,SYSTEM\\CurrentControlSet\\Control\\Class\\C,Class,0x00018002,Some\n"
+            "HKLM,SOFTWARE\\Mine\\Key\nHKLM,SOFTWARE\\Mine,thirtytwo,0x4000\n"
+            "HKLM,SOFTWARE\\NoSuch\nHKLM,SOFTWARE\\Mine,nosuch\n"
+            "HKLM,SOFTWARE\nHKLM,SYSTEM\\CurrentControlSet\nHKLM,\"SYSTEM\\ControlSet001\\\"\n"
+            "[values]\nHKLM,SOFTWARE\\Mine,added,0x4000,x\nHKR,,Kept,4\n"
+            "HKLM,SYSTEM\\CurrentControlSet\\Control\\Class\\C,UpperFilters,0x00018002,OTHER,Second\n",
+            "12");
+    assert_string_equal(list_at(SYSTEM "ControlSet001\\Control\\Class\\C", "UpperFilters"), "first,");
+    assert_string_equal(list_at(SYSTEM "ControlSet001\\Control\\Class\\C", "Class"), "Some");
+    assert_false(there(SVC "|Old"));
+    assert_false(there(SVC "|Kept"));
+    assert_false(there(SVC "\\Sub"));
+    assert_false(there(SVC "\\Parameters|gone"));
+    assert_true(there(SVC "\\Parameters|n"));
+    assert_true(there(SVC "|Start"));
+    assert_false(there("HKLM\\SOFTWARE\\Mine\\Key"));
+    assert_true(there("HKLM\\SOFTWARE\\Mine\\Stays|v"));
+    assert_true(there("HKLM\\SOFTWARE\\Mine|thirtytwo"));
+    assert_false(there("HKLM\\SOFTWARE\\WOW6432Node\\Mine|thirtytwo"));
+    assert_true(there("HKLM\\SOFTWARE\\WOW6432Node\\Mine|added"));
+    const char *once = strstr(lines, "HKR is not deleted");
+    assert_non_null(once);
+    assert_null(strstr(once + 1, "HKR is not deleted"));
+    assert_non_null(strstr(lines, "HKLM\\SOFTWARE is not deleted"));
+    assert_non_null(strstr(lines, "HKLM\\SYSTEM\\CurrentControlSet is not deleted"));
+    assert_non_null(strstr(lines, "HKLM\\SYSTEM\\ControlSet001\\ is not deleted"));
+    uninstall(); /* what was deleted doesn't come again */
+    assert_false(there(SVC "|Old"));
+    assert_false(there("HKLM\\SOFTWARE\\Mine\\Key"));
+}
+
+/* Of a plan with a record everything does. */
+static void deletions_undone(void **state)
+{
+    struct fault fault = { 0 };
+    int r;
+    (void)state;
+    make_world();
+    world_dword(SVC "|Old", 1);
+    world_text("HKLM\\SOFTWARE\\Mine\\Key|v", "x");
+    world_text("HKLM\\SOFTWARE\\Mine\\Key\\Below|w", "x");
+    put_bytes("HKLM\\SOFTWARE\\Mine|bits", PREPARE_BINARY, "\x01\x02", 2);
+    world_put('d', "C/Windows/System32", S_IFDIR | 0755, NULL, 0);
+    world_put('f', "C/Windows/System32/old.dll", S_IFREG | 0644, "old", 3);
+    char *before = world_show();
+    struct changes *c =
+        plan_install("[S]\nDelReg=gone\nBitReg=bits\n[gone]\nHKR,,Old\nHKLM,SOFTWARE\\Mine\\Key\n"
+                     "[bits]\nHKLM,SOFTWARE\\Mine,bits,1,80,1\n"
+                     "[X]\nDelFiles=dll\n[dll]\nold.dll\n[DestinationDirs]\ndll=11\n",
+                     "12", &r);
+    assert_int_equal(r, 0);
+    assert_int_equal(changes_apply(c, "test", &fault), 0);
+    changes_free(c);
+    assert_false(there("Mine\\Key"));
+    assert_false(there("old.dll"));
+    assert_int_equal(changes_undo(&world.ferry, "test", &fault), 0);
+    char *after = world_show();
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+}
+
+static unsigned byte_at(const char *key, const char *name, size_t i)
+{
+    uint32_t type;
+    uint8_t *bytes;
+    size_t n;
+    assert_int_equal(key_value(&world.ferry, key, name, &type, &bytes, &n), 0);
+    assert_true(i < n);
+    unsigned byte = bytes[i];
+    free(bytes);
+    return byte;
+}
+
+static void bits(void **state)
+{
+    (void)state;
+    make_world();
+    world_dword("HKLM\\SOFTWARE\\Mine|dword", 0x0f0f0f0f);
+    put_bytes("HKLM\\SOFTWARE\\Mine|binary", PREPARE_BINARY, "\xff\xff\xff", 3);
+    world_text("HKLM\\SOFTWARE\\Mine|text", "abc");
+    install("HKR,Parameters,made,0x10001,0x10\n[S]\nBitReg=bits\n[bits]\n"
+            "HKLM,SOFTWARE\\Mine,dword,1,80,3\nHKLM,SOFTWARE\\Mine,dword,,0x01,0\n"
+            "HKLM,SOFTWARE\\Mine,binary,0,0x42,2\nHKLM,SOFTWARE\\Mine,binary,0,1,3\n"
+            "HKLM,SOFTWARE\\Mine,text,1,1,0\nHKLM,SOFTWARE\\Mine,nosuch,1,1,0\n"
+            "HKR,Parameters,made,1,1,0\n",
+            "12");
+    assert_int_equal(byte_at("HKLM\\SOFTWARE\\Mine", "dword", 3), 0x8f);
+    assert_int_equal(byte_at("HKLM\\SOFTWARE\\Mine", "dword", 0), 0x0e);
+    assert_int_equal(byte_at("HKLM\\SOFTWARE\\Mine", "dword", 1), 0x0f);
+    assert_int_equal(byte_at("HKLM\\SOFTWARE\\Mine", "binary", 2), 0xbd);
+    assert_int_equal(byte_at("HKLM\\SOFTWARE\\Mine", "text", 0), 'a');
+    assert_int_equal(byte_at(SVC "\\Parameters", "made", 0), 0x11); /* what AddReg made before */
+    assert_non_null(strstr(lines, "binary has no byte 3"));
+    assert_non_null(strstr(lines, "text has no byte 0"));
+    assert_non_null(strstr(lines, "nosuch has no byte 0"));
+    assert_false(there("nosuch"));
+}
+
+/* DelFiles and RenFiles; what the package copies is only written over, and the registry stays. */
+static void old_files(void **state)
+{
+    (void)state;
+    make_world();
+    world_put('d', "C/Windows/System32", S_IFDIR | 0755, NULL, 0);
+    world_put('d', "C/Windows/System32/drivers", S_IFDIR | 0755, NULL, 0);
+    world_put('d', "C/Windows/System32/config", S_IFDIR | 0755, NULL, 0);
+    world_put('f', SYS, S_IFREG | 0644, "old", 3);
+    world_put('f', "C/Windows/System32/drivers/old.sys", S_IFREG | 0644, "old", 3);
+    world_put('f', "C/Windows/System32/drivers/was.sys", S_IFREG | 0644, "was", 3);
+    world_put('f', "C/Windows/System32/drivers/other.sys", S_IFREG | 0644, "other", 5);
+    world_put('f', "C/Windows/System32/config/SYSTEM", S_IFREG | 0644, "regf", 4);
+    install("[X]\nDelFiles=del,hive\nRenFiles=ren\n[del]\nold.sys,,,1\nflt.sys\nnosuch.sys\n[hive]\nSYSTEM\n"
+            "[ren]\nis.sys,was.sys\nother.sys,is.sys\n[DestinationDirs]\ndel=12\nren=12\nhive=11,config\n",
+            "12");
+    assert_false(there("old.sys"));
+    assert_true(there(SYS));
+    assert_true(there("C/Windows/System32/config/SYSTEM"));
+    assert_non_null(strstr(lines, "config\\SYSTEM stays"));
+    assert_false(there("was.sys"));
+    assert_true(there("drivers/is.sys"));
+    assert_true(there("drivers/other.sys"));
+}
+
 /* A package of many devices has a list of sections that is longer than a key's name may be. */
 static void many_configurations(void **state)
 {
@@ -398,6 +546,10 @@ int main(void)
         cmocka_unit_test(was_there_before),
         cmocka_unit_test(append),
         cmocka_unit_test(half_an_installation),
+        cmocka_unit_test(deletions),
+        cmocka_unit_test(deletions_undone),
+        cmocka_unit_test(bits),
+        cmocka_unit_test(old_files),
         cmocka_unit_test(many_configurations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,6 +111,8 @@ static int add_file(struct planner *p, const char *list, unsigned line, const ch
     size_t kept = plan->n_owned;
     struct driver_file f = {
         .line = line,
+        .inf = p->inf,
+        .store = p->store,
         .name = dest,
         .replace_only = flags & COPY_REPLACE_ONLY,
         .no_overwrite = flags & COPY_NO_OVERWRITE,

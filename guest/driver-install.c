@@ -73,7 +73,9 @@ static bool done_before(struct check *c, const struct driver_package_file *file,
 /* A file that is named as source, or compressed as Microsoft's old tools did, which we can't unpack. */
 static int check_file(struct check *c, const struct driver_file *f)
 {
-    const char *inf = inf_name(c->e->plan->inf);
+    const char *inf = inf_name(f->inf);
+    if (f->store)
+        return 0;
     const struct driver_package_file *file = driver_package_find(c->pkg, f->source);
     if (!file)
         return fault_in(c->fault, -ENOENT, inf, "line %u: %s is not in the package", f->line, f->source);
@@ -241,6 +243,38 @@ static void write_placed(struct driver_edit *e, const struct driver_file *f,
     write_file(e, path, file);
 }
 
+/* What an in-box INF copies is in its place already, as a rule; else it is taken from that INF's own package.
+ */
+static void write_inbox(struct driver_edit *e, const struct driver_file *f)
+{
+    char path[2048], stored[2048];
+    struct prepare_stat st;
+    _cleanup_free_ uint8_t *bytes = NULL;
+    size_t n;
+    if (e->err || f->dirid == 13 || f->dirid == 1)
+        return;
+    if (!host_path(f->dir, f->name, path, sizeof path) ||
+        snprintf(stored, sizeof stored, "%s/System32/DriverStore/FileRepository/%s/%s", e->g->dir, f->store,
+                 f->source) >= (int)sizeof stored) {
+        e->err = -ENAMETOOLONG;
+        return;
+    }
+    int r = e->p->ops->stat(e->p, path, &st);
+    if (!r)
+        return;
+    if (r == -ENOENT)
+        r = *f->store ? e->p->ops->read(e->p, stored, MAX_RENAMED, &bytes, &n) : r;
+    if (r == -ENOENT || r == -EFBIG) {
+        driver_say(e, "%s: line %u: %s\\%s is left to Windows: its package isn't in the guest",
+                   inf_name(f->inf), f->line, f->dir, f->name);
+        return;
+    }
+    e->err = r;
+    make_dirs(e, path, 2);
+    if (!e->err)
+        e->err = e->p->ops->file(e->p, path, bytes, n, FILE_MODE, e->reason);
+}
+
 /* Does the package itself put a file there? */
 static bool is_copied(const struct driver_plan *plan, const char *dir, const char *name)
 {
@@ -303,6 +337,11 @@ static void write_files(struct check *c)
     for (size_t i = 0; i < plan->n_old_files && plan->boot_critical && !e->err; i++)
         remove_old(e, &plan->old_files[i]);
     for (size_t i = 0; i < plan->n_files; i++) {
+        if (plan->files[i].store) {
+            if (plan->boot_critical)
+                write_inbox(e, &plan->files[i]);
+            continue;
+        }
         const struct driver_package_file *file = driver_package_find(c->pkg, plan->files[i].source);
         if (!done_before(c, file, STORED))
             write_stored(e, plan->files[i].source, file);
@@ -381,16 +420,19 @@ int driver_install(struct prepare *p, struct driver_guest *g, const struct drive
     _cleanup_(inf_freep) struct inf *inf = NULL;
     _cleanup_(driver_plan_freep) struct driver_plan *plan = NULL;
     const char *name = base_name(inf_file->path);
+    struct driver_inbox inbox = { p, g, pkg, false };
+    const struct driver_includes from = { driver_inbox_read, &inbox };
     char reason[400];
     int r = inf_parse(inf_file->bytes, inf_file->n, name, INF_ENGLISH, &inf, fault);
     if (!r)
-        r = driver_plan(inf, &g->target, &plan, fault); /* for the catalog, which the store's name needs */
+        r = driver_plan(inf, &g->target, NULL, &plan,
+                        fault); /* for the catalog, which the store's name needs */
     if (!r)
         r = store_name(g, inf_file, plan->catalog ? driver_package_find(pkg, plan->catalog) : NULL);
     if (r)
         return to_contract(r);
     driver_plan_free(TAKE_PTR(plan));
-    r = driver_plan(inf, &g->target, &plan, fault);
+    r = driver_plan(inf, &g->target, &from, &plan, fault);
     if (r)
         return to_contract(r);
     snprintf(reason, sizeof reason, "driver %s %s", name, plan->version_text);

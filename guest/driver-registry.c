@@ -158,14 +158,15 @@ size_t driver_databases(const struct driver_edit *e, const char *ret[2])
 /* ---- services ---- */
 
 /* A text with a token, as Windows keeps it: "@oem3.inf,%token%;text". */
-static void write_named(struct driver_edit *e, const char *key, const char *name, const char *text,
-                        const char *raw)
+static void write_named(struct driver_edit *e, const struct driver_service *s, const char *key,
+                        const char *name, const char *text, const char *raw)
 {
+    const char *inf = s->inf == e->plan->inf ? e->inf : inf_name(s->inf);
     char whole[DRIVER_KEY_MAX * 2];
     if (!text || !*text)
         return;
     if (strchr(raw, '%'))
-        snprintf(whole, sizeof whole, "@%s,%s;%s", e->inf, raw, text);
+        snprintf(whole, sizeof whole, "@%s,%s;%s", inf, raw, text);
     driver_set_text(e, key, name, DRIVER_REG_SZ, strchr(raw, '%') ? whole : text);
 }
 
@@ -204,8 +205,8 @@ static void write_service(struct driver_edit *e, unsigned set, const struct driv
     driver_set_text(e, key, "ImagePath", DRIVER_REG_EXPAND_SZ, s->image_path);
     if (s->group)
         driver_set_text(e, key, "Group", DRIVER_REG_SZ, s->group);
-    write_named(e, key, "DisplayName", s->display, s->display_raw);
-    write_named(e, key, "Description", s->description, s->description_raw);
+    write_named(e, s, key, "DisplayName", s->display, s->display_raw);
+    write_named(e, s, key, "Description", s->description, s->description_raw);
     if (s->object_name)
         driver_set_text(e, key, "ObjectName", DRIVER_REG_SZ, s->object_name);
     if (s->depends)
@@ -314,6 +315,12 @@ static void write_descriptor(struct driver_edit *e, const struct driver_model *m
     write_token(e, base, key, "Description", m->description_raw, m->description);
 }
 
+/* With '\n' between. */
+static void set_lines(struct driver_edit *e, const char *key, const char *name, const char *lines)
+{
+    set_units(e, key, name, DRIVER_REG_MULTI_SZ, lines, '\n');
+}
+
 static void write_configuration(struct driver_edit *e, const char *package, const struct driver_install *i)
 {
     char key[DRIVER_KEY_MAX], sub[DRIVER_KEY_MAX];
@@ -324,6 +331,8 @@ static void write_configuration(struct driver_edit *e, const char *package, cons
         driver_set_text(e, key, "Service", DRIVER_REG_SZ, i->service);
     if (e->g->target.major >= 10)
         driver_set_dword(e, key, "ConfigScope", 7);
+    if (i->included)
+        set_lines(e, key, "IncludedInfs", i->included);
     if (i->hardware.n && driver_key(e, sub, "%s\\Device", key))
         driver_write_values(e, sub, &i->hardware, DRIVER_TEMPLATE);
     if (i->software.n && driver_key(e, sub, "%s\\Driver", key))
@@ -400,7 +409,7 @@ static void write_configurations(struct driver_edit *e, const char *key)
             *end++ = '\n';
         end = stpcpy(end, plan->installs[i].section);
     }
-    set_units(e, key, "Configurations", DRIVER_REG_MULTI_SZ, names, '\n');
+    set_lines(e, key, "Configurations", names);
 }
 
 static void write_database(struct driver_edit *e, const char *base)

@@ -55,6 +55,15 @@ void driver_write_values(struct driver_edit *e, const char *hkr, const struct dr
 int driver_read_plan(struct prepare *p, const struct driver_guest *g, unsigned oem, struct inf **ret_inf,
                      struct driver_plan **ret_plan);
 
+/* driver-inbox.c: for driver_includes, with a struct driver_inbox as its ctx. */
+struct driver_inbox {
+    struct prepare *p;
+    const struct driver_guest *g;
+    const struct driver_package *pkg; /* NULL: it is in the store, */
+    bool stored;                      /* in the directory g->store */
+};
+int driver_inbox_read(void *ctx, const char *name, uint8_t **ret, size_t *ret_n, char **ret_store);
+
 /* driver-keep.c: a file of the package outside of the store, which is there. */
 struct driver_placed {
     char *path;      /* owned: Windows', "C:\\Windows\\System32\\drivers\\x.sys" */

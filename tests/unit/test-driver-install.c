@@ -479,6 +479,52 @@ static void old_files(void **state)
     assert_true(there("drivers/other.sys"));
 }
 
+static void put_inf(const char *path, const char *text)
+{
+    world_put('d', "C/Windows/INF", S_IFDIR | 0755, NULL, 0);
+    world_put('f', path, S_IFREG | 0644, text, strlen(text));
+}
+
+/* Sections of an in-box INF of the guest, whose files are its own. */
+static void included(void **state)
+{
+    (void)state;
+    make_world();
+    put_inf("C/Windows/INF/box.inf",
+            "[Version]\nSignature=$Windows NT$\n[Box]\nCopyFiles=@there.sys,@stored.sys,@nowhere.sys\n"
+            "[DestinationDirs]\nDefaultDestDir=12\n[Box.HW]\nAddReg=r\n[r]\nHKR,,FromBox,0x10001,1\n"
+            "[Box.Services]\nAddService=box,,B\n[B]\nServiceType=1\nStartType=0\nErrorControl=1\n"
+            "DisplayName=%d%\nServiceBinary=%12%\\stored.sys\n[Strings]\nd=\"Box\"\n");
+    world_text(SYSTEM "DriverDatabase\\DriverInfFiles\\box.inf|Active", "box.inf_amd64_7");
+    static const char *const dirs[] = { "C/Windows/System32", "C/Windows/System32/drivers",
+                                        "C/Windows/System32/DriverStore",
+                                        "C/Windows/System32/DriverStore/FileRepository",
+                                        "C/Windows/System32/DriverStore/FileRepository/box.inf_amd64_7" };
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
+        world_put('d', dirs[i], S_IFDIR | 0755, NULL, 0);
+    world_put('f', "C/Windows/System32/drivers/there.sys", S_IFREG | 0644, "there", 5);
+    world_put('f', "C/Windows/System32/DriverStore/FileRepository/box.inf_amd64_7/stored.sys", S_IFREG | 0644,
+              "stored", 6);
+    install("[X]\nInclude=box.inf\nNeeds=Box\n[X.HW]\nNeeds=Box.HW\n[X.Services]\nNeeds=Box.Services\n"
+            "Include=gone.inf\n",
+            "12");
+    assert_true(there("drivers/stored.sys"));
+    assert_non_null(
+        strstr(lines, "box.inf: line 4: C:\\Windows\\System32\\drivers\\nowhere.sys is left to Windows"));
+    assert_non_null(strstr(lines, "sections of gone.inf are left to Windows"));
+    assert_true(there("Configurations\\X\\Device|FromBox"));
+    assert_true(there(SYSTEM "ControlSet002\\Services\\box|Start"));
+    char key[300], store[100];
+    store_of_oem0(store, sizeof store);
+    snprintf(key, sizeof key, SYSTEM "DriverDatabase\\DriverPackages\\%s\\Configurations\\X", store);
+    assert_string_equal(list_at(key, "IncludedInfs"), "box.inf,");
+    uninstall();
+    assert_false(there("Services\\box"));     /* the package's, who else asked for it? */
+    assert_true(there("drivers/stored.sys")); /* Windows' own */
+    assert_true(there("drivers/there.sys"));
+    assert_true(there("INF/box.inf"));
+}
+
 /* A package of many devices has a list of sections that is longer than a key's name may be. */
 static void many_configurations(void **state)
 {
@@ -550,6 +596,7 @@ int main(void)
         cmocka_unit_test(deletions_undone),
         cmocka_unit_test(bits),
         cmocka_unit_test(old_files),
+        cmocka_unit_test(included),
         cmocka_unit_test(many_configurations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

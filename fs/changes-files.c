@@ -251,11 +251,36 @@ static int writable(const struct volume *v)
     return v->writable && v->ops->create && v->ops->write && v->ops->setattr ? 0 : -EROFS;
 }
 
-/* name, NUL, 4 bytes of length, value; and so on */
-static int pack_attributes(struct volume *v, uint64_t ino, struct change_state *s)
+/* What NTFS keeps of a file without listing it, in the order in which it can be set: the 8.3 name, extended
+ * attributes of OS/2, the id by which links find it, the attribute bits, the security descriptor, and all
+ * four times, since the others change one of them. Other file systems have none of that. */
+static const char *const unlisted[] = {
+    "system.ntfs_dos_name", "system.ntfs_ea",  "system.ntfs_object_id",
+    "system.ntfs_attrib",   "system.ntfs_acl", "system.ntfs_times",
+};
+
+/* name, NUL, 4 bytes of length, value. Without it: -ENODATA. */
+static int pack_attribute(struct volume *v, uint64_t ino, const char *name, struct blob *b)
+{
+    size_t len = 0;
+    int r = v->ops->getxattr(v, ino, name, NULL, 0, &len);
+    if (!r && len > XATTRS_MAX)
+        r = -EFBIG;
+    _cleanup_free_ uint8_t *value = r < 0 ? NULL : malloc(len ? len : 1);
+    if (!r && !value)
+        r = -ENOMEM;
+    if (!r && len)
+        r = v->ops->getxattr(v, ino, name, value, len, &len);
+    if (!r) {
+        blob_put(b, name, strlen(name) + 1);
+        blob_counted(b, value, len);
+    }
+    return r;
+}
+
+static int pack_listed(struct volume *v, uint64_t ino, struct blob *b)
 {
     size_t n = 0;
-    struct blob b = { 0 };
     int r = v->ops->listxattr ? v->ops->listxattr(v, ino, NULL, 0, &n) : 0;
     if (r < 0 || !n || n > XATTRS_MAX)
         return r < 0 ? r : n ? -EFBIG : 0;
@@ -263,20 +288,20 @@ static int pack_attributes(struct volume *v, uint64_t ino, struct change_state *
     if (!names)
         return -ENOMEM;
     r = v->ops->listxattr(v, ino, names, n, &n);
-    for (const char *name = names; !r && name < names + n && *name; name += strlen(name) + 1) {
-        size_t len = 0;
-        r = v->ops->getxattr(v, ino, name, NULL, 0, &len);
-        if (!r && len > XATTRS_MAX)
-            r = -EFBIG;
-        _cleanup_free_ uint8_t *value = r < 0 ? NULL : malloc(len ? len : 1);
-        if (!r && !value)
-            r = -ENOMEM;
-        if (!r && len)
-            r = v->ops->getxattr(v, ino, name, value, len, &len);
-        if (!r) {
-            blob_put(&b, name, strlen(name) + 1);
-            blob_counted(&b, value, len);
-        }
+    for (const char *name = names; !r && name < names + n && *name; name += strlen(name) + 1)
+        r = pack_attribute(v, ino, name, b);
+    return r;
+}
+
+/* All that a file has besides what volume_attr says. */
+static int pack_attributes(struct volume *v, uint64_t ino, struct change_state *s)
+{
+    struct blob b = { 0 };
+    int r = pack_listed(v, ino, &b);
+    for (size_t i = 0; !r && v->ops->getxattr && i < sizeof unlisted / sizeof unlisted[0]; i++) {
+        r = pack_attribute(v, ino, unlisted[i], &b);
+        if (r == -ENODATA || r == -EOPNOTSUPP)
+            r = 0;
     }
     if (!r && b.failed)
         r = -ENOMEM;
@@ -355,7 +380,7 @@ int file_state(struct ferry *f, enum change_kind kind, const char *path, uint64_
     ret->mtime_nsec = (uint32_t)a.mtime.tv_nsec;
     if (keep)
         r = keep_content(s.own, s.ino, keep, ret);
-    if (!r && keep && !content && (S_ISREG(a.mode) || kind == CHANGE_RMDIR))
+    if (!r && keep && !content)
         r = pack_attributes(s.own, s.ino, ret);
     if (!r && content && from != NO_SUM)
         r = sum_file(s.own, s.ino, from, ret->sum);
@@ -485,7 +510,8 @@ static int put_attributes(struct volume *v, uint64_t ino, const struct change_st
         if (bad.set)
             return -EUCLEAN;
         int r = v->ops->setxattr ? v->ops->setxattr(v, ino, name, value.p, value.n, 0) : 0;
-        if (r < 0 && r != -EOPNOTSUPP && r != -EPERM) /* what the driver only shows, such as times */
+        bool must = !strcmp(name, "system.ntfs_acl"); /* who may do what is never lost without a word */
+        if (r < 0 && (must || (r != -EOPNOTSUPP && r != -EPERM))) /* what the driver only shows */
             return r;
         at += len + 5 + n;
     }
@@ -499,12 +525,13 @@ static int put_back(const struct spot *s, const struct change_state *old)
     int r = make(s, old, old->bytes, old->n);
     if (!r)
         r = s->volume->ops->lookup(s->volume, s->dir, s->name, &ino);
-    if (!r)
-        r = put_attributes(s->volume, ino, old);
     struct volume_attr a = { .mode = old->type, .uid = old->uid, .gid = old->gid };
     if (!r && !S_ISLNK(old->type))
         r = s->volume->ops->setattr(s->volume, ino, &a, SET_MODE | SET_UID | SET_GID);
-    return r < 0 ? r : set_mtime(s->volume, ino, old);
+    if (!r)
+        r = set_mtime(s->volume, ino, old);
+    /* last: a new owner takes capabilities away, new permissions change an ACL, and each of them a time */
+    return r < 0 ? r : put_attributes(s->volume, ino, old);
 }
 
 static int undo_file(struct ferry *f, const struct spot *s, const struct change *c)

@@ -223,7 +223,7 @@ static int look_at(void *ctx, struct archive *a, const char *path, int64_t size)
         return 0;
     int r = read_whole(a, size, INF_MAX_SIZE, &bytes);
     if (!r && !inf_parse(bytes, (size_t)size, path, INF_ENGLISH, &inf, NULL) &&
-        !driver_plan(inf, &s->g.target, &plan, NULL))
+        !driver_plan(inf, &s->g.target, NULL, &plan, NULL))
         r = consider(s, path, plan);
     return r;
 }

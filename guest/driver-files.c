@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* CopyFiles: which file of the package goes where.
+/* CopyFiles: which file of the package goes where; DelFiles and RenFiles: which of the guest's go.
  *
  *     CopyFiles = list, @single.sys        [list] dest[,source[,,flags]]
+ *     DelFiles = list                      [list] name[,,,flags]
+ *     RenFiles = list                      [list] new,old
  *     [DestinationDirs] list = 12[,sub]    DefaultDestDir = 10
  *     [SourceDisksFiles] x.sys = 1[,sub]   [SourceDisksNames] 1 = "disk",tag,,path
  *
@@ -66,7 +68,8 @@ static int source_of(struct planner *p, unsigned line, const char *name, const c
     return 0;
 }
 
-static int destination(struct planner *p, const char *list, unsigned line, struct driver_file *ret)
+static int destination(struct planner *p, const char *list, unsigned line, unsigned *ret_id,
+                       const char **ret_dir)
 {
     const struct inf_section *dirs = inf_section(p->inf, "DestinationDirs");
     const struct inf_line *l = list ? inf_find(p->inf, dirs, list) : NULL;
@@ -77,11 +80,16 @@ static int destination(struct planner *p, const char *list, unsigned line, struc
     uint32_t id;
     if (!driver_number(inf_text(l, 0), &id))
         return bad(p, l->line, "a directory's number that is none: ", inf_text(l, 0));
-    ret->dirid = id == UINT32_MAX ? 0xffff : id;
-    ret->dir = driver_directory(p, ret->dirid, inf_text(l, 1));
-    if (!ret->dir)
+    *ret_id = id == UINT32_MAX ? 0xffff : id;
+    *ret_dir = driver_directory(p, *ret_id, inf_text(l, 1));
+    if (!*ret_dir)
         return bad(p, l->line, "a directory that isn't known: ", inf_text(l, 0));
     return 0;
+}
+
+static bool is_name(const char *name)
+{
+    return *name && !strpbrk(name, "\\/:") && strcmp(name, "..") && strcmp(name, ".");
 }
 
 /* The slot of a file that goes there, or the empty one where it belongs. */
@@ -103,15 +111,17 @@ static int add_file(struct planner *p, const char *list, unsigned line, const ch
     size_t kept = plan->n_owned;
     struct driver_file f = {
         .line = line,
+        .inf = p->inf,
+        .store = p->store,
         .name = dest,
         .replace_only = flags & COPY_REPLACE_ONLY,
         .no_overwrite = flags & COPY_NO_OVERWRITE,
     };
     if (!driver_charge(p, 0, 1, line))
         return -EFBIG;
-    if (!*dest || strpbrk(dest, "\\/:") || !strcmp(dest, "..") || !strcmp(dest, "."))
+    if (!is_name(dest))
         return bad(p, line, "no name for a file: ", dest);
-    int r = destination(p, list, line, &f);
+    int r = destination(p, list, line, &f.dirid, &f.dir);
     if (!r)
         r = source_of(p, line, *source ? source : dest, &f.source);
     if (r)
@@ -146,6 +156,46 @@ static int add_list(struct planner *p, const char *name, unsigned line)
     return 0;
 }
 
+/* One line of DelFiles, or of RenFiles, which has the new name first. */
+static int add_old_file(struct planner *p, const char *list, const struct inf_line *l, bool renames)
+{
+    struct driver_plan *plan = p->plan;
+    struct driver_old_file f = {
+        .inf = p->inf,
+        .line = l->line,
+        .name = inf_text(l, renames),
+        .to = renames ? inf_text(l, 0) : NULL,
+    };
+    unsigned dirid;
+    if (!is_name(f.name) || (f.to && !is_name(f.to)))
+        return bad(p, l->line, "no name for a file: ", is_name(f.name) ? f.to : f.name);
+    int r = destination(p, list, l->line, &dirid, &f.dir);
+    void *more = r ? NULL : driver_more(p, plan->old_files, &plan->n_old_files, sizeof f, l->line);
+    if (r || !more)
+        return r ? r : driver_no_memory(p);
+    plan->old_files = more;
+    plan->old_files[plan->n_old_files++] = f;
+    return 0;
+}
+
+static int add_old_files(struct planner *p, const struct inf_line *d, bool renames)
+{
+    for (unsigned i = 0; i < d->n; i++) {
+        const char *name = inf_text(d, i);
+        const struct inf_section *s = inf_section(p->inf, name);
+        if (!driver_charge(p, 0, 1, d->line))
+            return -EFBIG;
+        if (*name && !s)
+            return bad(p, d->line, "there is no section of files ", name);
+        for (const struct inf_line *l = s ? s->lines : NULL; l; l = l->next) {
+            int r = add_old_file(p, name, l, renames);
+            if (r)
+                return r;
+        }
+    }
+    return 0;
+}
+
 int driver_add_files(struct planner *p, const struct inf_section *section)
 {
     for (const struct inf_line *d = inf_find(p->inf, section, "CopyFiles"); d; d = d->alike)
@@ -161,8 +211,15 @@ int driver_add_files(struct planner *p, const struct inf_section *section)
             if (r)
                 return r;
         }
-    static const char *const passed[] = { "DelFiles", "RenFiles", "RegisterDlls" };
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const old[] = { "DelFiles", "RenFiles" };
+    for (size_t i = 0; i < 2; i++)
+        for (const struct inf_line *d = inf_find(p->inf, section, old[i]); d; d = d->alike) {
+            int r = add_old_files(p, d, i == 1);
+            if (r)
+                return r;
+        }
+    static const char *const passed[] = { "RegisterDlls", "UpdateInis", "Ini2Reg" };
+    for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
         const struct inf_line *l = inf_find(p->inf, section, passed[i]);
         if (l)
             driver_note(p, l->line, "%s is left to Windows", passed[i]);

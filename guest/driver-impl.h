@@ -16,8 +16,13 @@ enum {
 };
 
 struct planner {
-    const struct inf *inf;
-    const struct driver_target *target;
+    const struct inf *inf;              /* the one at work: the package's, or one that is included */
+    const struct driver_target *target; /* with the store of that INF */
+    const char *store;                  /* of an in-box one; NULL: it is of the package */
+    const struct driver_target *package_target;
+    const struct driver_includes *from;
+    struct driver_install *install; /* at work; NULL: none */
+    size_t included_bytes;
     struct driver_plan *plan;
     struct fault *fault;
     size_t memory, steps; /* so far */
@@ -50,10 +55,17 @@ char *driver_directory(struct planner *p, unsigned dirid, const char *subdir);
 /* %12% and the like in a text, by their directories' names. NULL: no memory. */
 const char *driver_expand_dirs(struct planner *p, const char *text);
 
-/* driver-values.c: what all AddReg of the section say; HKR and the rest are left as they are. */
+/* driver-include.c: calls fn for each section that the section needs, and itself: first or, so that what it
+ * says counts, last. p->inf is the INF of the section then. `section` NULL: nothing. */
+typedef int (*driver_section_fn)(struct planner *p, const struct inf_section *section, void *ctx);
+int driver_each_needed(struct planner *p, const struct inf_section *section, bool own_first,
+                       driver_section_fn fn, void *ctx);
+
+/* driver-values.c: what all DelReg, AddReg and BitReg of the section say; HKR and the rest are left as they
+ * are. */
 int driver_add_values(struct planner *p, const struct inf_section *section, struct driver_values *ret);
 /* driver-service.c: AddService lines of the section. */
 int driver_add_services(struct planner *p, const struct inf_section *section, struct driver_install *install);
-/* driver-files.c: CopyFiles lines of the section. */
+/* driver-files.c: CopyFiles, DelFiles and RenFiles lines of the section. */
 int driver_add_files(struct planner *p, const struct inf_section *section);
 #endif

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_OEM = 9999, FILE_MODE = 0644, DIR_MODE = 0755 };
+enum { MAX_OEM = 9999, FILE_MODE = 0644, DIR_MODE = 0755, MAX_RENAMED = 64 << 20 };
 enum { CHECKED = 1, STORED = 2 }; /* what was done with a file of the package */
 
 #define CATALOGS "System32/CatRoot/{F750E6C3-38EE-11D1-85E5-00C04FC295EE}"
@@ -73,7 +73,9 @@ static bool done_before(struct check *c, const struct driver_package_file *file,
 /* A file that is named as source, or compressed as Microsoft's old tools did, which we can't unpack. */
 static int check_file(struct check *c, const struct driver_file *f)
 {
-    const char *inf = inf_name(c->e->plan->inf);
+    const char *inf = inf_name(f->inf);
+    if (f->store)
+        return 0;
     const struct driver_package_file *file = driver_package_find(c->pkg, f->source);
     if (!file)
         return fault_in(c->fault, -ENOENT, inf, "line %u: %s is not in the package", f->line, f->source);
@@ -241,6 +243,89 @@ static void write_placed(struct driver_edit *e, const struct driver_file *f,
     write_file(e, path, file);
 }
 
+/* What an in-box INF copies is in its place already, as a rule; else it is taken from that INF's own package.
+ */
+static void write_inbox(struct driver_edit *e, const struct driver_file *f)
+{
+    char path[2048], stored[2048];
+    struct prepare_stat st;
+    _cleanup_free_ uint8_t *bytes = NULL;
+    size_t n;
+    if (e->err || f->dirid == 13 || f->dirid == 1)
+        return;
+    if (!host_path(f->dir, f->name, path, sizeof path) ||
+        snprintf(stored, sizeof stored, "%s/System32/DriverStore/FileRepository/%s/%s", e->g->dir, f->store,
+                 f->source) >= (int)sizeof stored) {
+        e->err = -ENAMETOOLONG;
+        return;
+    }
+    int r = e->p->ops->stat(e->p, path, &st);
+    if (!r)
+        return;
+    if (r == -ENOENT)
+        r = *f->store ? e->p->ops->read(e->p, stored, MAX_RENAMED, &bytes, &n) : r;
+    if (r == -ENOENT || r == -EFBIG) {
+        driver_say(e, "%s: line %u: %s\\%s is left to Windows: its package isn't in the guest",
+                   inf_name(f->inf), f->line, f->dir, f->name);
+        return;
+    }
+    e->err = r;
+    make_dirs(e, path, 2);
+    if (!e->err)
+        e->err = e->p->ops->file(e->p, path, bytes, n, FILE_MODE, e->reason);
+}
+
+/* Does the package itself put a file there? */
+static bool is_copied(const struct driver_plan *plan, const char *dir, const char *name)
+{
+    for (size_t i = 0; i < plan->n_files; i++)
+        if (!strcasecmp(plan->files[i].dir, dir) && !strcasecmp(plan->files[i].name, name))
+            return true;
+    return false;
+}
+
+/* As under its new name. What has that name already stays, as it does in Windows. */
+static void rename_old(struct driver_edit *e, const struct driver_old_file *f, const char *path,
+                       uint64_t size)
+{
+    char to[2048];
+    struct prepare_stat st;
+    _cleanup_free_ uint8_t *bytes = NULL;
+    size_t n;
+    if (!host_path(f->dir, f->to, to, sizeof to)) {
+        e->err = e->err ? e->err : -ENAMETOOLONG;
+    } else if (size > MAX_RENAMED || !e->p->ops->stat(e->p, to, &st)) {
+        driver_say(e, "%s: line %u: %s\\%s is not renamed: %s", inf_name(f->inf), f->line, f->dir, f->name,
+                   size > MAX_RENAMED ? "it is too large" : "its new name is taken");
+    } else {
+        e->err = e->p->ops->read(e->p, path, MAX_RENAMED, &bytes, &n);
+        if (!e->err)
+            e->err = e->p->ops->file(e->p, to, bytes, n, FILE_MODE, e->reason);
+        if (!e->err && !is_copied(e->plan, f->dir, f->name))
+            e->err = e->p->ops->remove(e->p, path, e->reason);
+    }
+}
+
+/* DelFiles and RenFiles. What the package copies is written over as it is. Windows keeps a registry that is
+ * in use; nobody else would. */
+static void remove_old(struct driver_edit *e, const struct driver_old_file *f)
+{
+    char path[2048], config[300];
+    struct prepare_stat st;
+    size_t n = (size_t)snprintf(config, sizeof config, "%s\\System32\\config", e->g->root);
+    if (!host_path(f->dir, f->name, path, sizeof path))
+        e->err = e->err ? e->err : -ENAMETOOLONG;
+    if (e->err || e->p->ops->stat(e->p, path, &st) || !S_ISREG(st.mode))
+        return;
+    if (!strncasecmp(f->dir, config, n) && (!f->dir[n] || f->dir[n] == '\\'))
+        driver_say(e, "%s: line %u: %s\\%s stays: it may be of the registry", inf_name(f->inf), f->line,
+                   f->dir, f->name);
+    else if (f->to)
+        rename_old(e, f, path, st.size);
+    else if (!is_copied(e->plan, f->dir, f->name))
+        e->err = e->p->ops->remove(e->p, path, e->reason);
+}
+
 static void write_files(struct check *c)
 {
     struct driver_edit *e = c->e;
@@ -249,7 +334,14 @@ static void write_files(struct check *c)
     write_stored(e, base_name(c->inf->path), c->inf);
     if (c->catalog)
         write_stored(e, plan->catalog, c->catalog);
+    for (size_t i = 0; i < plan->n_old_files && plan->boot_critical && !e->err; i++)
+        remove_old(e, &plan->old_files[i]);
     for (size_t i = 0; i < plan->n_files; i++) {
+        if (plan->files[i].store) {
+            if (plan->boot_critical)
+                write_inbox(e, &plan->files[i]);
+            continue;
+        }
         const struct driver_package_file *file = driver_package_find(c->pkg, plan->files[i].source);
         if (!done_before(c, file, STORED))
             write_stored(e, plan->files[i].source, file);
@@ -328,16 +420,19 @@ int driver_install(struct prepare *p, struct driver_guest *g, const struct drive
     _cleanup_(inf_freep) struct inf *inf = NULL;
     _cleanup_(driver_plan_freep) struct driver_plan *plan = NULL;
     const char *name = base_name(inf_file->path);
+    struct driver_inbox inbox = { p, g, pkg, false };
+    const struct driver_includes from = { driver_inbox_read, &inbox };
     char reason[400];
     int r = inf_parse(inf_file->bytes, inf_file->n, name, INF_ENGLISH, &inf, fault);
     if (!r)
-        r = driver_plan(inf, &g->target, &plan, fault); /* for the catalog, which the store's name needs */
+        r = driver_plan(inf, &g->target, NULL, &plan,
+                        fault); /* for the catalog, which the store's name needs */
     if (!r)
         r = store_name(g, inf_file, plan->catalog ? driver_package_find(pkg, plan->catalog) : NULL);
     if (r)
         return to_contract(r);
     driver_plan_free(TAKE_PTR(plan));
-    r = driver_plan(inf, &g->target, &plan, fault);
+    r = driver_plan(inf, &g->target, &from, &plan, fault);
     if (r)
         return to_contract(r);
     snprintf(reason, sizeof reason, "driver %s %s", name, plan->version_text);

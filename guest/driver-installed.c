@@ -127,13 +127,17 @@ int driver_find_store(struct prepare *p, struct driver_guest *g, unsigned oem)
     return r;
 }
 
-static int plan_bytes(const uint8_t *bytes, size_t n, const struct driver_guest *g, unsigned oem,
-                      struct inf **ret_inf, struct driver_plan **ret_plan, struct fault *fault)
+/* `stored`: g->store is the package's. */
+static int plan_bytes(struct prepare *p, const uint8_t *bytes, size_t n, const struct driver_guest *g,
+                      unsigned oem, bool stored, struct inf **ret_inf, struct driver_plan **ret_plan,
+                      struct fault *fault)
 {
+    struct driver_inbox inbox = { p, g, NULL, stored && *g->store };
+    const struct driver_includes from = { driver_inbox_read, &inbox };
     char name[24];
     snprintf(name, sizeof name, "oem%u.inf", oem);
     int r = inf_parse(bytes, n, name, INF_ENGLISH, ret_inf, fault);
-    return r ? r : driver_plan(*ret_inf, &g->target, ret_plan, fault);
+    return r ? r : driver_plan(*ret_inf, &g->target, &from, ret_plan, fault);
 }
 
 int driver_installed(struct prepare *p, struct driver_guest *g, unsigned oem, struct inf **ret_inf,
@@ -149,7 +153,7 @@ int driver_installed(struct prepare *p, struct driver_guest *g, unsigned oem, st
         return r;
     if (!store_by_registry(p, g, oem))
         store_by_bytes(p, g, bytes, n);
-    return plan_bytes(bytes, n, g, oem, ret_inf, ret_plan, fault);
+    return plan_bytes(p, bytes, n, g, oem, true, ret_inf, ret_plan, fault);
 }
 
 int driver_read_plan(struct prepare *p, const struct driver_guest *g, unsigned oem, struct inf **ret_inf,
@@ -160,5 +164,5 @@ int driver_read_plan(struct prepare *p, const struct driver_guest *g, unsigned o
     *ret_inf = NULL;
     *ret_plan = NULL;
     int r = read_inf(p, g, oem, &bytes, &n, NULL);
-    return r ? r : plan_bytes(bytes, n, g, oem, ret_inf, ret_plan, NULL);
+    return r ? r : plan_bytes(p, bytes, n, g, oem, false, ret_inf, ret_plan, NULL);
 }

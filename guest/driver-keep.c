@@ -68,8 +68,8 @@ static int add_placed(struct keeping *k, const struct driver_file *f)
 {
     struct driver_placed made = { 0 };
     struct prepare_stat st;
-    if (f->dirid == DIR_STORE || f->dirid == DIR_SOURCE)
-        return 0;
+    if (f->dirid == DIR_STORE || f->dirid == DIR_SOURCE || f->store)
+        return 0; /* in the store, or Windows' own */
     if (asprintf(&made.path, "%s\\%s", f->dir, f->name) < 0)
         return -ENOMEM;
     if (asprintf(&made.host, "%.1s%s", made.path, made.path + 2) < 0) {

@@ -264,6 +264,22 @@ static const struct inf_section *companion(struct planner *p, const struct drive
     return inf_section(p->inf, name);
 }
 
+static int add_files(struct planner *p, const struct inf_section *section, void *ctx)
+{
+    (void)ctx;
+    return driver_add_files(p, section);
+}
+
+static int add_values(struct planner *p, const struct inf_section *section, void *ctx)
+{
+    return driver_add_values(p, section, ctx);
+}
+
+static int add_services(struct planner *p, const struct inf_section *section, void *ctx)
+{
+    return driver_add_services(p, section, ctx);
+}
+
 static int read_install(struct planner *p, const struct inf_section *s, struct driver_install *i)
 {
     uint32_t score;
@@ -277,21 +293,23 @@ static int read_install(struct planner *p, const struct inf_section *s, struct d
                             l->line);
         i->feature_score = score;
     }
-    l = inf_find(p->inf, s, "Include");
-    if (l)
-        driver_note(p, l->line, "sections of %s are left to Windows", inf_text(l, 0));
     int r = driver_ver(p, inf_find(p->inf, s, "DriverVer"));
+    const struct inf_section *co = companion(p, i, ".CoInstallers"), *hw = companion(p, i, ".HW");
+    p->install = i;
     if (!r)
-        r = driver_add_files(p, s);
+        r = driver_each_needed(p, s, true, add_files, NULL);
     if (!r)
-        r = driver_add_values(p, s, &i->software);
+        r = driver_each_needed(p, s, false, add_values, &i->software);
     if (!r)
-        r = driver_add_files(p, companion(p, i, ".CoInstallers"));
+        r = driver_each_needed(p, co, true, add_files, NULL);
     if (!r)
-        r = driver_add_values(p, companion(p, i, ".CoInstallers"), &i->software);
+        r = driver_each_needed(p, co, false, add_values, &i->software);
     if (!r)
-        r = driver_add_values(p, companion(p, i, ".HW"), &i->hardware);
-    return r ? r : driver_add_services(p, companion(p, i, ".Services"), i);
+        r = driver_each_needed(p, hw, false, add_values, &i->hardware);
+    if (!r)
+        r = driver_each_needed(p, companion(p, i, ".Services"), true, add_services, i);
+    p->install = NULL;
+    return r;
 }
 
 /* The install section of that name, read once; its index. */
@@ -430,13 +448,15 @@ static bool is_boot_critical(const struct driver_plan *plan)
     return false;
 }
 
-int driver_plan(const struct inf *inf, const struct driver_target *target, struct driver_plan **ret,
-                struct fault *fault)
+int driver_plan(const struct inf *inf, const struct driver_target *target, const struct driver_includes *from,
+                struct driver_plan **ret, struct fault *fault)
 {
     struct driver_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return fault_in(fault, -ENOMEM, inf_name(inf), "out of memory");
-    struct planner p = { .inf = inf, .target = target, .plan = plan, .fault = fault };
+    struct planner p = {
+        .inf = inf, .target = target, .package_target = target, .from = from, .plan = plan, .fault = fault
+    };
     plan->inf = inf;
     plan->version_text = "";
     p.file_slots = calloc(DRIVER_FILE_SLOTS, sizeof *p.file_slots);
@@ -476,9 +496,15 @@ void driver_plan_free(struct driver_plan *plan)
     }
     for (size_t i = 0; i < plan->n_owned; i++)
         free(plan->owned[i]);
+    for (size_t i = 0; i < plan->n_included; i++) {
+        inf_free(plan->included[i].inf);
+        free(plan->included[i].store);
+    }
+    free(plan->included);
     free(plan->models);
     free(plan->installs);
     free(plan->files);
+    free(plan->old_files);
     free(plan->services);
     free(plan->notes);
     free(plan->owned);

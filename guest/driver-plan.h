@@ -41,18 +41,33 @@ enum {
     DRIVER_ADD_OVERWRITEONLY = 32,
 };
 
-/* One line of an AddReg section. */
+enum driver_op {
+    DRIVER_ADD,          /* AddReg */
+    DRIVER_DELETE,       /* DelReg: the value, or with all_of_key the key with all that is in it */
+    DRIVER_DELETE_TEXTS, /* those in `bytes` (a MULTI_SZ) go from the list */
+    DRIVER_SET_BITS,     /* BitReg: those of `mask` in a byte of the value */
+    DRIVER_CLEAR_BITS,
+};
+
+/* One line of an AddReg, DelReg or BitReg section. */
 struct driver_value {
+    enum driver_op op;
+    const struct inf *inf; /* where the line is */
     unsigned line;
     const char *root; /* "HKR", "HKLM", ... in capitals */
     const char *key;  /* below it, "" for itself; backslashes */
     const char *name; /* "" for the default value */
     uint32_t type;
-    unsigned flags; /* DRIVER_ADD_* */
-    uint8_t *bytes; /* owned; as the registry has them */
+    unsigned flags;  /* DRIVER_ADD_* */
+    bool all_of_key; /* of a DRIVER_DELETE */
+    bool view_32;    /* where a program of 32 bits would see it */
+    uint8_t mask;    /* of BitReg */
+    uint32_t byte;   /* which of the value's, from 0 */
+    uint8_t *bytes;  /* owned; as the registry has them */
     size_t n;
 };
 
+/* In the order in which they are made: DelReg, AddReg, BitReg. */
 struct driver_values {
     struct driver_value *v; /* owned */
     size_t n;
@@ -60,14 +75,27 @@ struct driver_values {
 
 struct driver_file {
     unsigned line;
-    unsigned dirid;     /* 13: stays in the package's directory */
-    const char *dir;    /* Windows' name of the directory, as "C:\\Windows\\System32\\drivers"; owned */
-    const char *name;   /* there */
-    const char *source; /* in the package, with slashes; owned */
+    unsigned dirid;        /* 13: stays in the package's directory */
+    const char *dir;       /* Windows' name of the directory, as "C:\\Windows\\System32\\drivers"; owned */
+    const char *name;      /* there */
+    const char *source;    /* in the package, with slashes; owned */
+    const struct inf *inf; /* where the line is */
+    const char *store; /* of an in-box package of the guest's, which has the source: the name of its directory
+                          in the FileRepository, "": unknown. NULL: the package itself has it */
     bool replace_only, no_overwrite;
 };
 
+/* DelFiles, RenFiles: what goes from where it is, before files are copied. */
+struct driver_old_file {
+    const struct inf *inf; /* where the line is */
+    unsigned line;
+    const char *dir;  /* as of driver_file */
+    const char *name; /* there */
+    const char *to;   /* its new name there; NULL: it is deleted */
+};
+
 struct driver_service {
+    const struct inf *inf; /* where the line is */
     unsigned line;
     const char *name;
     unsigned flags; /* of AddService; 2: it is the device's function driver */
@@ -93,6 +121,7 @@ struct driver_install {
     unsigned line;
     unsigned feature_score; /* 0xff unless the INF says so */
     const char *service;    /* the function driver's; NULL: none */
+    const char *included;   /* INFs whose sections were done with it, with '\n' between; NULL: none */
     struct driver_values software, hardware;
 };
 
@@ -104,6 +133,13 @@ struct driver_model {
     const char *hardware_id; /* "" if there are compatible ids only */
     const struct inf_field *compatible;
     unsigned n_compatible;
+};
+
+/* An INF that another includes. */
+struct driver_included {
+    const char *name;
+    struct inf *inf; /* owned; NULL: it wasn't found, or is none */
+    char *store;     /* owned; as of driver_file */
 };
 
 struct driver_plan {
@@ -123,18 +159,31 @@ struct driver_plan {
     size_t n_installs;
     struct driver_file *files;
     size_t n_files;
+    struct driver_old_file *old_files;
+    size_t n_old_files;
     struct driver_service *services;
     size_t n_services;
+    struct driver_included *included;
+    size_t n_included;
     char **notes; /* owned: what was passed over, "line 12: ..." */
     size_t n_notes;
     void **owned; /* of the plan's texts */
     size_t n_owned;
 };
 
+/* Where INFs are found that others include. */
+struct driver_includes {
+    /* A file's bytes and the store's directory (see driver_included), both owned by the caller, also with an
+     * error. `name` has no directory. -ENOENT. */
+    int (*read)(void *ctx, const char *name, uint8_t **ret, size_t *ret_n, char **ret_store);
+    void *ctx;
+};
+
 /* -EUCLEAN for an INF that Windows wouldn't take, -ENOEXEC for one that isn't for this guest, -ENOTSUP for
- * what we don't do, -EFBIG, -ENOMEM. The fault gives the line. */
-int driver_plan(const struct inf *inf, const struct driver_target *target, struct driver_plan **ret,
-                struct fault *fault);
+ * what we don't do, -EFBIG, -ENOMEM. The fault gives the line. `from` NULL: what is included is left to
+ * Windows. */
+int driver_plan(const struct inf *inf, const struct driver_target *target, const struct driver_includes *from,
+                struct driver_plan **ret, struct fault *fault);
 void driver_plan_free(struct driver_plan *plan);
 DEFINE_CLEANUP(struct driver_plan *, driver_plan_free)
 

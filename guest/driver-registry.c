@@ -19,11 +19,6 @@
 #include <string.h>
 #include <strings.h>
 
-enum {
-    MAX_LIST = 64 << 10, /* bytes of a list that is added to */
-    NO_SET = 1000,
-};
-
 /* ---- values ---- */
 
 bool driver_key(struct driver_edit *e, char ret[DRIVER_KEY_MAX], const char *fmt, ...)
@@ -160,142 +155,18 @@ size_t driver_databases(const struct driver_edit *e, const char *ret[2])
     return n;
 }
 
-/* ---- what INFs ask for ---- */
-
-/* Lists: texts in UTF-16, each with its terminator, and one more at the end, which may be missing. */
-static size_t text_end(const uint8_t *list, size_t n, size_t at)
-{
-    while (at + 1 < n && (list[at] || list[at + 1]))
-        at += 2;
-    return at;
-}
-
-static bool same_text(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    for (size_t i = 0; i < n; i += 2) {
-        int x = a[i + 1] ? a[i] : tolower(a[i]), y = b[i + 1] ? b[i] : tolower(b[i]);
-        if (x != y || a[i + 1] != b[i + 1])
-            return false;
-    }
-    return true;
-}
-
-static bool has_text(const uint8_t *list, size_t n, const uint8_t *text, size_t len)
-{
-    for (size_t at = 0, end; (end = text_end(list, n, at)) > at; at = end + 2)
-        if (end - at == len && same_text(list + at, text, len))
-            return true;
-    return false;
-}
-
-/* FLG_ADDREG_APPEND: the texts that aren't in the list yet, behind those that are. */
-static void append_texts(struct driver_edit *e, const char *key, const struct driver_value *v)
-{
-    uint32_t type = DRIVER_REG_MULTI_SZ;
-    _cleanup_free_ uint8_t *old = NULL;
-    size_t n = 0, len = 0;
-    int r = e->p->ops->value(e->p, key, v->name, &type, &old, &n);
-    if (r && r != -ENOENT)
-        e->err = r;
-    else if (n > MAX_LIST || v->n > MAX_LIST)
-        e->err = -EFBIG;
-    else if (!r && type != DRIVER_REG_MULTI_SZ)
-        driver_say(e, "%s: line %u: %s is no list to add to: it stays", inf_name(e->plan->inf), v->line,
-                   v->name);
-    else if (r)
-        driver_set(e, key, v->name, v->type, v->bytes, v->n);
-    if (e->err || r || type != DRIVER_REG_MULTI_SZ)
-        return;
-    _cleanup_free_ uint8_t *made = calloc(1, n + v->n + 8);
-    if (!made) {
-        e->err = -ENOMEM;
-        return;
-    }
-    for (size_t end; (end = text_end(old, n, len)) > len; len = end + 2)
-        memcpy(made + len, old + len, end - len);
-    size_t before = len;
-    for (size_t at = 0, end; (end = text_end(v->bytes, v->n, at)) > at; at = end + 2) {
-        if (has_text(made, len, v->bytes + at, end - at))
-            continue;
-        memcpy(made + len, v->bytes + at, end - at);
-        len += end - at + 2;
-    }
-    if (len > before)
-        driver_set(e, key, v->name, DRIVER_REG_MULTI_SZ, made, len + 2);
-}
-
-/* The part of an HKLM key behind SYSTEM\CurrentControlSet, which is a link that Windows makes when it starts;
- * NULL: it is another.
- */
-static const char *behind_current_set(const char *key)
-{
-    static const char current[] = "SYSTEM\\CurrentControlSet";
-    size_t n = sizeof current - 1;
-    return !strncasecmp(key, current, n) && (!key[n] || key[n] == '\\') ? key + n : NULL;
-}
-
-/* Where the line's value goes, HKR being `hkr`. False: nowhere. */
-static bool value_key(struct driver_edit *e, const char *hkr, const struct driver_value *v, unsigned set,
-                      char ret[DRIVER_KEY_MAX])
-{
-    if (!strcmp(v->root, "HKR"))
-        return driver_key(e, ret, "%s%s%s", hkr, *v->key ? "\\" : "", v->key);
-    if (set == NO_SET)
-        return false;
-    bool first = set == e->g->sets[0];
-    if (strcmp(v->root, "HKLM")) {
-        if (first)
-            driver_say(e, "%s: line %u: a value of %s is left to Windows", inf_name(e->plan->inf), v->line,
-                       v->root);
-        return false;
-    }
-    const char *rest = behind_current_set(v->key);
-    if (rest)
-        return driver_key(e, ret, "HKLM\\SYSTEM\\ControlSet%03u%s", set, rest);
-    return first && driver_key(e, ret, "HKLM%s%s", *v->key ? "\\" : "", v->key);
-}
-
-/* One AddReg line, where HKR is `hkr`. `set`: the control set for which HKLM lines are meant, too; what lies
- * in none is written with the first. NO_SET: they aren't. */
-static void write_value(struct driver_edit *e, const char *hkr, const struct driver_value *v, unsigned set)
-{
-    char key[DRIVER_KEY_MAX];
-    if (!value_key(e, hkr, v, set, key) || v->flags & DRIVER_ADD_DELETE) /* nothing of a new key */
-        return;
-    if (v->flags & DRIVER_ADD_KEYONLY) {
-        e->err = e->p->ops->key(e->p, key, e->reason);
-        return;
-    }
-    uint32_t type;
-    uint8_t *old = NULL;
-    size_t n;
-    if (v->flags & (DRIVER_ADD_NOCLOBBER | DRIVER_ADD_OVERWRITEONLY)) {
-        bool there = !e->p->ops->value(e->p, key, v->name, &type, &old, &n);
-        free(old);
-        if (there == !!(v->flags & DRIVER_ADD_NOCLOBBER))
-            return;
-    }
-    if (v->flags & DRIVER_ADD_APPEND && v->type == DRIVER_REG_MULTI_SZ)
-        append_texts(e, key, v);
-    else
-        driver_set(e, key, v->name, v->type, v->bytes, v->n);
-}
-
-static void write_values(struct driver_edit *e, const char *hkr, const struct driver_values *v, unsigned set)
-{
-    for (size_t i = 0; i < v->n && !e->err; i++)
-        write_value(e, hkr, &v->v[i], set);
-}
+/* ---- services ---- */
 
 /* A text with a token, as Windows keeps it: "@oem3.inf,%token%;text". */
-static void write_named(struct driver_edit *e, const char *key, const char *name, const char *text,
-                        const char *raw)
+static void write_named(struct driver_edit *e, const struct driver_service *s, const char *key,
+                        const char *name, const char *text, const char *raw)
 {
+    const char *inf = s->inf == e->plan->inf ? e->inf : inf_name(s->inf);
     char whole[DRIVER_KEY_MAX * 2];
     if (!text || !*text)
         return;
     if (strchr(raw, '%'))
-        snprintf(whole, sizeof whole, "@%s,%s;%s", e->inf, raw, text);
+        snprintf(whole, sizeof whole, "@%s,%s;%s", inf, raw, text);
     driver_set_text(e, key, name, DRIVER_REG_SZ, strchr(raw, '%') ? whole : text);
 }
 
@@ -334,8 +205,8 @@ static void write_service(struct driver_edit *e, unsigned set, const struct driv
     driver_set_text(e, key, "ImagePath", DRIVER_REG_EXPAND_SZ, s->image_path);
     if (s->group)
         driver_set_text(e, key, "Group", DRIVER_REG_SZ, s->group);
-    write_named(e, key, "DisplayName", s->display, s->display_raw);
-    write_named(e, key, "Description", s->description, s->description_raw);
+    write_named(e, s, key, "DisplayName", s->display, s->display_raw);
+    write_named(e, s, key, "Description", s->description, s->description_raw);
     if (s->object_name)
         driver_set_text(e, key, "ObjectName", DRIVER_REG_SZ, s->object_name);
     if (s->depends)
@@ -345,13 +216,13 @@ static void write_service(struct driver_edit *e, unsigned set, const struct driv
     if (s->has_boot_flags)
         driver_set_dword(e, key, "BootFlags", s->boot_flags);
     write_owners(e, key, was_there);
-    write_values(e, key, &s->values, set);
+    driver_write_values(e, key, &s->values, set);
     /* Windows 8 and later veto the start of drivers whose device was away at the last boot. */
     if (s->start == 0 && driver_key(e, veto, "%s\\StartOverride", key) && driver_key_exists(e->p, veto))
         e->err = e->p->ops->unkey(e->p, veto, e->reason);
     if (s->log_name && driver_key(e, key, "HKLM\\SYSTEM\\ControlSet%03u\\Services\\EventLog\\%s\\%s", set,
                                   s->log_type, s->log_name))
-        write_values(e, key, &s->log_values, NO_SET);
+        driver_write_values(e, key, &s->log_values, set == e->g->sets[0] ? DRIVER_NO_SET : DRIVER_QUIET);
 }
 
 /* Calls fn with each id that the model answers to; rank 1 for the hardware id, 2 for the others. */
@@ -444,6 +315,12 @@ static void write_descriptor(struct driver_edit *e, const struct driver_model *m
     write_token(e, base, key, "Description", m->description_raw, m->description);
 }
 
+/* With '\n' between. */
+static void set_lines(struct driver_edit *e, const char *key, const char *name, const char *lines)
+{
+    set_units(e, key, name, DRIVER_REG_MULTI_SZ, lines, '\n');
+}
+
 static void write_configuration(struct driver_edit *e, const char *package, const struct driver_install *i)
 {
     char key[DRIVER_KEY_MAX], sub[DRIVER_KEY_MAX];
@@ -454,14 +331,16 @@ static void write_configuration(struct driver_edit *e, const char *package, cons
         driver_set_text(e, key, "Service", DRIVER_REG_SZ, i->service);
     if (e->g->target.major >= 10)
         driver_set_dword(e, key, "ConfigScope", 7);
+    if (i->included)
+        set_lines(e, key, "IncludedInfs", i->included);
     if (i->hardware.n && driver_key(e, sub, "%s\\Device", key))
-        write_values(e, sub, &i->hardware, NO_SET);
+        driver_write_values(e, sub, &i->hardware, DRIVER_TEMPLATE);
     if (i->software.n && driver_key(e, sub, "%s\\Driver", key))
-        write_values(e, sub, &i->software, NO_SET);
+        driver_write_values(e, sub, &i->software, DRIVER_TEMPLATE);
     for (size_t k = 0; i->service && k < e->plan->n_services; k++)
         if (e->plan->services[k].values.n && !strcasecmp(e->plan->services[k].name, i->service) &&
             driver_key(e, sub, "%s\\Services\\%s", key, i->service))
-            write_values(e, sub, &e->plan->services[k].values, NO_SET);
+            driver_write_values(e, sub, &e->plan->services[k].values, DRIVER_QUIET);
 }
 
 static unsigned hex(const char *p, int n)
@@ -511,20 +390,37 @@ static void write_oem_map(struct driver_edit *e, const char *base)
     driver_set(e, base, "OemInfMap", DRIVER_REG_BINARY, map, n > at ? n : at + 1);
 }
 
+/* The install sections, as many as there are. Names of sections may have commas, but no line breaks. */
+static void write_configurations(struct driver_edit *e, const char *key)
+{
+    const struct driver_plan *plan = e->plan;
+    size_t n = 1;
+    for (size_t i = 0; i < plan->n_installs; i++)
+        n += strlen(plan->installs[i].section) + 1;
+    _cleanup_free_ char *names = malloc(n);
+    if (!names) {
+        e->err = e->err ? e->err : -ENOMEM;
+        return;
+    }
+    char *end = names;
+    *end = 0;
+    for (size_t i = 0; i < plan->n_installs; i++) {
+        if (i)
+            *end++ = '\n';
+        end = stpcpy(end, plan->installs[i].section);
+    }
+    set_lines(e, key, "Configurations", names);
+}
+
 static void write_database(struct driver_edit *e, const char *base)
 {
     const struct driver_plan *plan = e->plan;
-    char key[DRIVER_KEY_MAX], configurations[DRIVER_KEY_MAX] = "";
-    for (size_t i = 0; i < plan->n_installs; i++) {
-        size_t n = strlen(configurations);
-        snprintf(configurations + n, sizeof configurations - n, "%s%s", i ? "," : "",
-                 plan->installs[i].section);
-    }
+    char key[DRIVER_KEY_MAX];
     if (!driver_key(e, key, "%s\\DriverInfFiles\\%s", base, e->inf))
         return;
     driver_set_list(e, key, "", e->g->store);
     driver_set_text(e, key, "Active", DRIVER_REG_SZ, e->g->store);
-    driver_set_list(e, key, "Configurations", configurations);
+    write_configurations(e, key);
     if (driver_key(e, key, "%s\\DeviceIds\\%s", base, plan->class_guid))
         driver_set(e, key, e->inf, DRIVER_REG_NONE, "", 0);
     if (!driver_key(e, key, "%s\\DriverPackages\\%s", base, e->g->store))

@@ -43,10 +43,26 @@ size_t driver_databases(const struct driver_edit *e, const char *ret[2]);
 /* All of the package's services, device ids and database entries. */
 void driver_write_registry(struct driver_edit *e);
 
+/* driver-values-write.c: makes what the lines say, where HKR is the key `hkr`. `set`: the control set for
+ * which lines of HKLM are meant, too; what lies in none is written with the first. DRIVER_NO_SET: they
+ * aren't; DRIVER_QUIET: nor is said what can't be done, since it was. DRIVER_TEMPLATE: `hkr` is what Windows
+ * makes a new device's own key of, and the section is one that it runs then. */
+enum { DRIVER_NO_SET = 1000, DRIVER_QUIET, DRIVER_TEMPLATE };
+void driver_write_values(struct driver_edit *e, const char *hkr, const struct driver_values *v, unsigned set);
+
 /* driver-installed.c: INF\oemN.inf and a plan of it, where the store's directory has the name that g->store
  * has now. As driver_installed. */
 int driver_read_plan(struct prepare *p, const struct driver_guest *g, unsigned oem, struct inf **ret_inf,
                      struct driver_plan **ret_plan);
+
+/* driver-inbox.c: for driver_includes, with a struct driver_inbox as its ctx. */
+struct driver_inbox {
+    struct prepare *p;
+    const struct driver_guest *g;
+    const struct driver_package *pkg; /* NULL: it is in the store, */
+    bool stored;                      /* in the directory g->store */
+};
+int driver_inbox_read(void *ctx, const char *name, uint8_t **ret, size_t *ret_n, char **ret_store);
 
 /* driver-keep.c: a file of the package outside of the store, which is there. */
 struct driver_placed {

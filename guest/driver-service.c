@@ -37,6 +37,9 @@ static int image_path(struct planner *p, const struct inf_line *l, struct driver
     const char *path = driver_expand_dirs(p, inf_text(l, 0));
     if (!path)
         return driver_no_memory(p);
+    if (p->store && !*p->store && strstr(inf_text(l, 0), "%13%"))
+        return fault_in(p->fault, -EUCLEAN, inf_name(p->inf), "line %u: where its package lies isn't known",
+                        l->line);
     const char *rest = after(path, p->target->root);
     bool kernel = s->type & (TYPE_KERNEL | TYPE_FILE_SYSTEM);
     if (!rest)
@@ -134,13 +137,13 @@ int driver_add_services(struct planner *p, const struct inf_section *section, st
 {
     struct driver_plan *plan = p->plan;
     for (const struct inf_line *l = inf_find(p->inf, section, "AddService"); l; l = l->alike) {
-        struct driver_service s = { .line = l->line, .name = inf_text(l, 0) };
+        struct driver_service s = { .inf = p->inf, .line = l->line, .name = inf_text(l, 0) };
         if (!driver_number(inf_text(l, 1), &s.flags))
             return fault_in(p->fault, -EUCLEAN, inf_name(p->inf), "line %u: flags that are no number",
                             l->line);
         if (!*s.name && s.flags == SERVICE_FUNCTION)
             continue; /* the null driver */
-        if (s.flags & SERVICE_FUNCTION)
+        if (s.flags & SERVICE_FUNCTION && (!install->service || p->inf == plan->inf))
             install->service = s.name;
         if (!driver_charge(p, 0, plan->n_services / 16 + 1, l->line))
             return -EFBIG;

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* AddReg sections: `root,[subkey],[value],[flags],[data...]`. Fields are counted strictly: a line of
- * viostor.inf with one comma less than meant makes a value with the name "0x00000010", in Windows too. */
+/* What INFs do to the registry. Fields are counted strictly: a line of viostor.inf with one comma less than
+ * meant makes a value with the name "0x00000010", in Windows too.
+ *
+ *     AddReg   root,[subkey],[value],[flags],[data...]
+ *     DelReg   root,[subkey],[value],[flags],[texts...]    no value: the key; texts: those of a list
+ *     BitReg   root,[subkey],[value],[flags],mask,byte     flags 1: set, 0: clear
+ *
+ * Of a section Windows makes the deletions first, then what is added, then bits. Source: Microsoft's INF
+ * reference. */
 #include "driver-impl.h"
 #include "text.h"
 
@@ -20,6 +27,11 @@ enum {
     FLAG_DWORD = 0x00010001,
     FLAG_NONE = 0x00020001,
     FLAG_TYPE = 0xffff0001,
+    FLAG_DELETE_KEY = 0x00002000,
+    FLAG_VIEW_32 = 0x00004000,
+    FLAG_DELREG = 0x00008000, /* an AddReg line that is to be read as one of DelReg */
+    FLAG_DELETE_TEXTS = 0x00018002,
+    FLAG_SET_BITS = 0x00000001,
 };
 
 static int bad_line(struct planner *p, const struct inf_line *l, const char *what)
@@ -138,53 +150,107 @@ static int put_data(struct planner *p, struct driver_value *v, const struct inf_
     }
 }
 
-static int add_value(struct planner *p, const struct inf_line *l, struct driver_values *ret)
+/* What lines of all three have: root, key, name and flags. */
+static int begin_value(struct planner *p, const struct inf_line *l, struct driver_value *v,
+                       uint32_t *ret_flags)
 {
     static const char *const roots[] = { "HKR", "HKLM", "HKCR", "HKCU", "HKU" };
-    struct driver_value v = { .line = l->line, .key = inf_text(l, 1), .name = inf_text(l, 2) };
+    *v = (struct driver_value){
+        .inf = p->inf, .line = l->line, .key = inf_text(l, 1), .name = inf_text(l, 2)
+    };
     for (size_t i = 0; i < sizeof roots / sizeof roots[0]; i++)
         if (!strcasecmp(roots[i], inf_text(l, 0)))
-            v.root = roots[i];
-    if (!v.root)
+            v->root = roots[i];
+    if (!v->root)
         return bad_line(p, l, "neither HKR nor another root of the registry");
-    uint32_t flags;
-    if (!driver_number(inf_text(l, 3), &flags))
+    if (!driver_number(inf_text(l, 3), ret_flags))
         return bad_line(p, l, "flags that are no number");
-    v.flags = flags & (DRIVER_ADD_NOCLOBBER | DRIVER_ADD_DELETE | DRIVER_ADD_APPEND | DRIVER_ADD_KEYONLY |
-                       DRIVER_ADD_OVERWRITEONLY);
+    v->view_32 = *ret_flags & FLAG_VIEW_32;
+    return 0;
+}
+
+/* Without a value's name the key is meant. */
+static int read_delete(struct planner *p, const struct inf_line *l, uint32_t flags, struct driver_value *v)
+{
+    v->op = DRIVER_DELETE;
+    v->all_of_key = !*v->name || flags & FLAG_DELETE_KEY;
+    if (v->all_of_key || (flags & FLAG_DELETE_TEXTS) != FLAG_DELETE_TEXTS)
+        return 0;
+    v->op = DRIVER_DELETE_TEXTS;
+    v->type = DRIVER_REG_MULTI_SZ;
+    return put_texts(p, v, l);
+}
+
+static int read_add(struct planner *p, const struct inf_line *l, uint32_t flags, struct driver_value *v)
+{
+    if (flags & (FLAG_DELREG | DRIVER_ADD_DELETE))
+        return read_delete(p, l, flags, v);
+    v->flags =
+        flags & (DRIVER_ADD_NOCLOBBER | DRIVER_ADD_APPEND | DRIVER_ADD_KEYONLY | DRIVER_ADD_OVERWRITEONLY);
+    /* A line that ends before its value's name: the key and an empty default value, as Windows has it. */
+    return v->flags & DRIVER_ADD_KEYONLY ? 0 : put_data(p, v, l, flags);
+}
+
+static int read_bits(struct planner *p, const struct inf_line *l, uint32_t flags, struct driver_value *v)
+{
+    v->op = flags & FLAG_SET_BITS ? DRIVER_SET_BITS : DRIVER_CLEAR_BITS;
+    if (!byte_of(inf_text(l, 4), &v->mask))
+        return bad_line(p, l, "what should be a byte in hexadecimal is none");
+    if (!driver_number(inf_text(l, 5), &v->byte))
+        return bad_line(p, l, "what should be a number is none");
+    return 0;
+}
+
+typedef int (*read_line)(struct planner *p, const struct inf_line *l, uint32_t flags, struct driver_value *v);
+
+static int add_line(struct planner *p, const struct inf_line *l, read_line read, struct driver_values *ret)
+{
+    struct driver_value v;
+    uint32_t flags;
+    int r = begin_value(p, l, &v, &flags);
+    if (r)
+        return r;
     void *more = driver_more(p, ret->v, &ret->n, sizeof v, l->line);
     if (!more)
         return driver_no_memory(p);
     ret->v = more;
-    /* A line that ends before its value's name: the key and an empty default value, as Windows has it. */
-    int r = v.flags & (DRIVER_ADD_KEYONLY | DRIVER_ADD_DELETE) ? 0 : put_data(p, &v, l, flags);
+    r = read(p, l, flags, &v);
     ret->v[ret->n++] = v;
     return r;
 }
 
+static int add_sections(struct planner *p, const struct inf_line *d, read_line read,
+                        struct driver_values *ret)
+{
+    for (unsigned i = 0; i < d->n; i++) {
+        if (!driver_charge(p, 0, 1, d->line))
+            return -EFBIG;
+        if (!*inf_text(d, i))
+            continue;
+        const struct inf_section *s = inf_section(p->inf, inf_text(d, i));
+        if (!s)
+            return fault_in(p->fault, -EUCLEAN, inf_name(p->inf), "line %u: there is no section [%s]",
+                            d->line, inf_text(d, i));
+        for (const struct inf_line *l = s->lines; l; l = l->next) {
+            int r = add_line(p, l, read, ret);
+            if (r)
+                return r;
+        }
+    }
+    return 0;
+}
+
 int driver_add_values(struct planner *p, const struct inf_section *section, struct driver_values *ret)
 {
-    for (const struct inf_line *d = inf_find(p->inf, section, "AddReg"); d; d = d->alike)
-        for (unsigned i = 0; i < d->n; i++) {
-            if (!driver_charge(p, 0, 1, d->line))
-                return -EFBIG;
-            if (!*inf_text(d, i))
-                continue;
-            const struct inf_section *s = inf_section(p->inf, inf_text(d, i));
-            if (!s)
-                return fault_in(p->fault, -EUCLEAN, inf_name(p->inf), "line %u: there is no section [%s]",
-                                d->line, inf_text(d, i));
-            for (const struct inf_line *l = s->lines; l; l = l->next) {
-                int r = add_value(p, l, ret);
-                if (r)
-                    return r;
-            }
+    static const struct {
+        const char *directive;
+        read_line read;
+    } kinds[] = { { "DelReg", read_delete }, { "AddReg", read_add }, { "BitReg", read_bits } };
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+        for (const struct inf_line *d = inf_find(p->inf, section, kinds[k].directive); d; d = d->alike) {
+            int r = add_sections(p, d, kinds[k].read, ret);
+            if (r)
+                return r;
         }
-    static const char *const passed[] = { "DelReg", "BitReg" };
-    for (size_t i = 0; i < 2; i++) {
-        const struct inf_line *l = inf_find(p->inf, section, passed[i]);
-        if (l)
-            driver_note(p, l->line, "%s is left to Windows", passed[i]);
-    }
     return 0;
 }

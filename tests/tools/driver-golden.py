@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """driver-golden.py VERSION BEFORE AFTER NETKVM.INF: what four of virtio-win's packages (builds for Windows 7, amd64) must have put into
-the registry of a guest with a driver database in SYSTEM, stated value by value and compared with all that is different.
+the registry of a guest, stated value by value and compared with all that is different.
 
-VERSION is 6.3 or 10.0. BEFORE and AFTER have a line for each key, `[KEY]`, and for each value, `[KEY] "NAME"=DATA`, as regedit
-writes them without line breaks. Installed in this order, with oem0 to oem11 taken: viostor, vioscsi, netkvm, balloon.
+VERSION is 6.1, 6.3 or 10.0. BEFORE and AFTER have a line for each key, `[KEY]`, and for each value, `[KEY] "NAME"=DATA`, as regedit
+writes them without line breaks. Installed in this order: viostor, vioscsi, netkvm, balloon; with oem0 to oem11 taken, but none in a 6.1.
 Of netkvm the values of the adapter's settings are read from its INF: 180 lines, each of which is one value. Keys and names of
 values have no case. Prints what is missing and what is too much; exit status 1 if there is any.
 
@@ -17,7 +17,12 @@ What is stated comes from the INFs, whose lines are quoted, and from what Window
     number, each little-endian
   - a driver with StartType 0 is in SYSTEM's database, too, and has its service; others are in DRIVERS' only
   - ConfigScope is of Windows 10 and later
-  - OemInfMap: a bit for each number, the highest of the first byte is oem0"""
+  - OemInfMap: a bit for each number, the highest of the first byte is oem0
+Windows 7 (6.1) has neither a DriverDatabase nor a DRIVERS hive. Its boot loader starts what Services say, and its PnP finds the
+driver of a disk's controller in CriticalDeviceDatabase: a key for each id, with # for its backslash, that names the service and
+the class. (Entries of Windows' own INFs also have DriverPackageId; those that virt-v2v writes boot without it.) Windows knows all
+other packages by INF\\oemN.inf and the store alone: netkvm and balloon leave no trace in the registry. There are two control
+sets, and each of them must boot."""
 import datetime
 import re
 import struct
@@ -25,6 +30,8 @@ import sys
 import uuid
 
 version, before, after = sys.argv[1], *(open(f, encoding="utf-8").read().splitlines() for f in sys.argv[2:4])
+seven = version == "6.1"
+first = 0 if seven else 12  # number of the first
 SYSTEM, DRIVERS = r"HKEY_LOCAL_MACHINE\SYSTEM", r"HKEY_LOCAL_MACHINE\DRIVERS"
 want = set()
 
@@ -67,6 +74,8 @@ class Package:
 
     def __init__(self, inf, oem, guid, catalog, date, parts, section, service, ids, strings, config):
         self.__dict__.update(locals())
+        if seven:
+            return
         active = [l for l in after if f"\\DriverInfFiles\\oem{oem}.inf] \"Active\"=" in l]
         self.dir = active[0].split('"')[3] if active else "none"
         # the digits are Windows' own and follow from nothing known: any 16 will do
@@ -110,7 +119,11 @@ class Package:
     def boots(self, bus_type):
         """[..._Service_Inst]: ServiceType 1, StartType 0, ErrorControl 1, %12%\\NAME.sys, LoadOrderGroup; its AddReg and the
         event log's. What is loaded by the boot loader has a path from the system's root on."""
-        services = SYSTEM + r"\ControlSet001\Services"
+        for n in (1, 2) if seven else (1,):
+            self.boots_from(f"{SYSTEM}\\ControlSet{n:03}", bus_type)
+
+    def boots_from(self, control_set, bus_type):
+        services = control_set + r"\Services"
         key(f"{services}\\{self.service}", {
             "Type": dword(1), "Start": dword(0), "ErrorControl": dword(1), "Group": sz("SCSI miniport"),
             "ImagePath": expand(f"System32\\drivers\\{self.service}.sys"), "Owners": multi(f"oem{self.oem}.inf")})
@@ -118,6 +131,9 @@ class Package:
         key(f"{services}\\{self.service}\\Parameters\\PnpInterface", {"5": dword(1)})
         key(f"{services}\\EventLog\\System\\{self.service}",
             {"EventMessageFile": expand(r"%SystemRoot%\System32\IoLogMsg.dll"), "TypesSupported": dword(7)})
+        for i in [i for ids in self.ids for i in ids if seven]:
+            key(control_set + r"\Control\CriticalDeviceDatabase" + "\\" + i.replace("\\", "#"),
+                {"Service": sz(self.service), "ClassGUID": sz(self.guid.upper())})
 
 
 def msi(limit, **affinity):
@@ -136,7 +152,7 @@ SCSI, NET, SYS = ("{4d36e97%s-e325-11ce-bfc1-08002be10318}" % x for x in "b2d")
 
 # %VioStorScsi.DeviceDesc% = scsi_inst, PCI\VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00, PCI\VEN_1AF4&DEV_1001; 1042 likewise
 viostor = Package(
-    "viostor", 12, SCSI, "viostor.cat", (2019, 6, 7), (61, 77, 104, 17200), "scsi_inst", "viostor",
+    "viostor", first, SCSI, "viostor.cat", (2019, 6, 7), (61, 77, 104, 17200), "scsi_inst", "viostor",
     [(r"PCI\VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00", r"PCI\VEN_1AF4&DEV_1001"),
      (r"PCI\VEN_1AF4&DEV_1042&SUBSYS_11001AF4&REV_01", r"PCI\VEN_1AF4&DEV_1042")],
     {"viostorscsi.devicedesc": "Red Hat VirtIO SCSI controller", "vendor": "Red Hat, Inc."},
@@ -144,14 +160,14 @@ viostor = Package(
     {**msi(256, DevicePolicy=5), **scsi_service("viostor", 1)})
 # %RHELScsi.DeviceDesc% = rhelscsi_inst, PCI\VEN_1AF4&DEV_1004&SUBSYS_00081AF4&REV_00; no compatible id
 vioscsi = Package(
-    "vioscsi", 13, SCSI, "vioscsi.cat", (2018, 8, 3), (61, 76, 104, 16000), "rhelscsi_inst", "vioscsi",
+    "vioscsi", first + 1, SCSI, "vioscsi.cat", (2018, 8, 3), (61, 76, 104, 16000), "rhelscsi_inst", "vioscsi",
     [(r"PCI\VEN_1AF4&DEV_1004&SUBSYS_00081AF4&REV_00",), (r"PCI\VEN_1AF4&DEV_1048&SUBSYS_11001AF4&REV_01",)],
     {"rhelscsi.devicedesc": "Red Hat VirtIO SCSI pass-through controller", "rhel": "Red Hat, Inc."},
     # DevicePriority 3; BusType 0x0A
     {**msi(256, DevicePolicy=5, DevicePriority=3), **scsi_service("vioscsi", 10)})
 # [BALLOON_Device.NT]: the section with its decoration; [BALLOON_Device.NT.CoInstallers] AddReg, of the driver's key
 balloon = Package(
-    "balloon", 15, SYS, "Balloon.cat", (2019, 3, 10), (61, 77, 104, 16900), "BALLOON_Device.NT", "BALLOON",
+    "balloon", first + 3, SYS, "Balloon.cat", (2019, 3, 10), (61, 77, 104, 16900), "BALLOON_Device.NT", "BALLOON",
     [(r"PCI\VEN_1AF4&DEV_1002&SUBSYS_00051AF4&REV_00", r"PCI\VEN_1AF4&DEV_1002"),
      (r"PCI\VEN_1AF4&DEV_1045&SUBSYS_11001AF4&REV_01", r"PCI\VEN_1AF4&DEV_1045")],
     {"balloon.devicedesc": "VirtIO Balloon Driver", "vendor": "Red Hat, Inc."},
@@ -179,7 +195,7 @@ def adapter_settings(inf):
 
 # [kvmnet6.EnableMSI]: 2048, DevicePolicy 0, DevicePriority 2; [TextModeFlags.Reg] is the service's
 netkvm = Package(
-    "netkvm", 14, NET, "netkvm.cat", (2019, 6, 7), (61, 77, 104, 17200), "kvmnet6.ndi", "netkvm",
+    "netkvm", first + 2, NET, "netkvm.cat", (2019, 6, 7), (61, 77, 104, 17200), "kvmnet6.ndi", "netkvm",
     [(r"PCI\VEN_1AF4&DEV_1000&SUBSYS_00011AF4&REV_00", r"PCI\VEN_1AF4&DEV_1000"),
      (r"PCI\VEN_1AF4&DEV_1041&SUBSYS_11001AF4&REV_01", r"PCI\VEN_1AF4&DEV_1041")],
     {"kvmnet6.devicedesc": "Red Hat VirtIO Ethernet Adapter", "vendor": "Red Hat, Inc."},
@@ -187,16 +203,19 @@ netkvm = Package(
      r"Services\netkvm": {"TextModeFlags": dword(1)},
      r"Services\netkvm\Parameters": {"DisableMSI": sz("0"), "EarlyDebug": sz("3")}})
 
-for p in viostor, vioscsi:
-    p.in_database(SYSTEM)
-for p in viostor, vioscsi, netkvm, balloon:
-    p.in_database(DRIVERS)
+if not seven:
+    for p in viostor, vioscsi:
+        p.in_database(SYSTEM)
+    for p in viostor, vioscsi, netkvm, balloon:
+        p.in_database(DRIVERS)
 viostor.boots(1)
 vioscsi.boots(10)
-# oem12 and oem13 in what boots; all four in the other
-key(SYSTEM + r"\DriverDatabase", {"OemInfMap": "hex:ff,fc"})
-key(DRIVERS + r"\DriverDatabase", {"OemInfMap": "hex:ff,ff"})
-want_gone = {f"[{hive}\\DriverDatabase] \"OemInfMap\"=hex:ff,f0" for hive in (SYSTEM, DRIVERS)}
+want_gone = set()
+if not seven:
+    # oem12 and oem13 in what boots; all four in the other
+    key(SYSTEM + r"\DriverDatabase", {"OemInfMap": "hex:ff,fc"})
+    key(DRIVERS + r"\DriverDatabase", {"OemInfMap": "hex:ff,ff"})
+    want_gone = {f"[{hive}\\DriverDatabase] \"OemInfMap\"=hex:ff,f0" for hive in (SYSTEM, DRIVERS)}
 
 
 def folded(lines):

@@ -67,13 +67,16 @@ static void decorations(void **state)
     "Provider=me\nCatalogFile=a.cat\nCatalogFile.ntamd64=b.cat\nDriverVer=6/21/2006,10.0.18362.387\n"
 #define MODELS "[Manufacturer]\nm=M,NTamd64\n[M.NTamd64]\nd=X,PCI\\A,PCI\\B\n"
 
+/* INFs that others may include; NULL: there are none. */
+static const struct driver_includes *includes;
+
 static int plan_of(const char *text, struct inf **inf, struct driver_plan **plan, struct fault *fault)
 {
     struct driver_target t = target(DRIVER_AMD64, 10, 0, 17763, DRIVER_SERVER);
     *plan = NULL;
     *fault = (struct fault){ 0 };
     assert_int_equal(inf_parse(text, strlen(text), "t.inf", INF_ENGLISH, inf, fault), 0);
-    return driver_plan(*inf, &t, plan, fault);
+    return driver_plan(*inf, &t, includes, plan, fault);
 }
 
 static void refused(const char *text, int err, const char *what)
@@ -178,6 +181,146 @@ static void refusals(void **state)
             -EUCLEAN, "line 4: the date of DriverVer is none: 2/30/2020");
 }
 
+/* ---- Include and Needs ---- */
+
+struct other {
+    const char *name, *text, *store;
+};
+
+static const struct other *others; /* up to one without a name */
+static unsigned asked;
+
+static int read_other(void *ctx, const char *name, uint8_t **ret, size_t *ret_n, char **ret_store)
+{
+    (void)ctx;
+    asked++;
+    *ret_store = NULL;
+    for (const struct other *o = others; o && o->name; o++)
+        if (!strcasecmp(o->name, name)) {
+            *ret = (uint8_t *)strdup(o->text);
+            *ret_n = strlen(o->text);
+            *ret_store = o->store ? strdup(o->store) : NULL;
+            return 0;
+        }
+    return -ENOENT;
+}
+static const struct driver_includes from_others = { read_other, NULL };
+
+static int plan_including(const struct other *of, const char *text, struct inf **inf,
+                          struct driver_plan **plan, struct fault *fault)
+{
+    others = of;
+    asked = 0;
+    includes = &from_others;
+    int r = plan_of(text, inf, plan, fault);
+    includes = NULL;
+    return r;
+}
+
+#define OTHER "[Version]\nSignature=$Windows NT$\n"
+
+static const struct driver_value *value_of(const struct driver_values *v, const char *name)
+{
+    const struct driver_value *found = NULL;
+    for (size_t i = 0; i < v->n; i++)
+        if (!strcmp(v->v[i].name, name))
+            found = &v->v[i]; /* the last counts */
+    return found;
+}
+
+static void included(void **state)
+{
+    static const struct other of[] = {
+        { "one.inf",
+          OTHER "[A]\nInclude=two.inf\nNeeds=B\nAddReg=r\nCopyFiles=@inbox.sys\n[r]\nHKR,,a,,%t%\nHKR,,own,,"
+                "theirs\n"
+                "[DestinationDirs]\nDefaultDestDir=12\n"
+                "[A.HW]\nAddReg=hw\n[hw]\nHKR,,h,0x10001,1\n"
+                "[A.Services]\nAddService=inbox,2,S\n[S]\nServiceType=1\nStartType=3\nErrorControl=1\n"
+                "ServiceBinary=%13%\\inbox.sys\n[Both]\nAddReg=br\n[br]\nHKR,,first,,x\n"
+                "[Strings]\nt=\"their text\"\n",
+          "one.inf_amd64_1" },
+        { "two.inf",
+          OTHER "[B.NTamd64]\nAddReg=r\n[r]\nHKR,,b,,x\n[Both]\nAddReg=br\n[br]\nHKR,,second,,x\n",
+          NULL },
+        { 0 },
+    };
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    uint8_t text[200];
+    (void)state;
+    int r = plan_including(of,
+                           HEAD MODELS
+                           "[X]\nInclude=ONE.INF\nNeeds=A,Both\nAddReg=r\n[r]\nHKR,,own,,mine\n"
+                           "[X.HW]\nInclude=one.inf\nNeeds=A.HW\n"
+                           "[X.Services]\nInclude=one.inf\nNeeds=A.Services\nAddService=own,2,S\n"
+                           "[S]\nServiceType=1\nStartType=0\nErrorControl=1\nServiceBinary=%12%\\o.sys\n"
+                           "[Strings]\nt=\"my text\"\n",
+                           &inf, &plan, &fault);
+    if (r)
+        fail_msg("%d %s", r, fault.what);
+    assert_int_equal(plan->n_notes, 0);
+    assert_int_equal(asked, 2); /* each once */
+    const struct driver_install *i = &plan->installs[0];
+    for (const char *const *name = (const char *const[]){ "a", "b", "first", "second", "own", NULL }; *name;
+         name++)
+        assert_non_null(value_of(&i->software, *name));
+    const struct driver_value *a = value_of(&i->software, "a");
+    for (size_t k = 0; k < a->n / 2; k++)
+        text[k] = a->bytes[2 * k];
+    assert_string_equal((char *)text, "their text");
+    assert_string_equal(inf_name(a->inf), "ONE.INF");
+    assert_int_equal(value_of(&i->software, "own")->bytes[0], 'm');
+    assert_non_null(value_of(&i->hardware, "h"));
+    assert_string_equal(i->service, "own");
+    assert_string_equal(i->included, "ONE.INF\ntwo.inf");
+    assert_int_equal(plan->n_services, 2);
+    assert_string_equal(plan->services[0].image_path, "System32\\drivers\\o.sys");
+    assert_string_equal(plan->services[1].image_path,
+                        "\\SystemRoot\\System32\\DriverStore\\FileRepository\\one.inf_amd64_1\\inbox.sys");
+    assert_int_equal(plan->n_files, 1);
+    assert_string_equal(plan->files[0].store, "one.inf_amd64_1");
+    driver_plan_free(plan);
+    inf_free(inf);
+}
+
+static void noted(const struct other *of, const char *text, const char *what)
+{
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    int r = plan_including(of, text, &inf, &plan, &fault);
+    if (r)
+        fail_msg("%d %s", r, fault.what);
+    assert_int_equal(plan->n_notes, what ? 1 : 0);
+    if (what)
+        assert_string_equal(plan->notes[0], what);
+    driver_plan_free(plan);
+    inf_free(inf);
+}
+
+static void not_included(void **state)
+{
+    static const struct other of[] = {
+        { "bad.inf", "no INF", NULL },
+        { "round.inf", OTHER "[A]\nInclude=back.inf\nNeeds=B\n", "" },
+        { "back.inf", OTHER "[B]\nInclude=round.inf\nNeeds=A,B,X\n", "" },
+        { 0 },
+    };
+    (void)state;
+    noted(of, HEAD MODELS "[X]\nInclude=gone.inf\n",
+          "t.inf: line 14: sections of gone.inf are left to Windows");
+    noted(of, HEAD MODELS "[X]\nInclude=..\\back.inf\n",
+          "t.inf: line 14: sections of ..\\back.inf are left to Windows");
+    noted(NULL, HEAD MODELS "[X]\nNeeds=Y\n",
+          "t.inf: line 14: [Y] is left to Windows: no INF that is included has it");
+    noted(of, HEAD MODELS "[X]\nInclude=bad.inf\n",
+          "t.inf: line 14: sections of bad.inf are left to Windows: not an INF: [Version] has no Signature");
+    noted(of, HEAD MODELS "[X]\nInclude=round.inf\nNeeds=A\n", NULL); /* goes round, and ends */
+    noted(of, HEAD MODELS "[X]\nInclude=t.inf\nNeeds=Y\n[Y]\nNeeds=X\n", NULL);
+}
+
 /* ---- how much ---- */
 
 struct text {
@@ -257,6 +400,57 @@ static void bounds(void **state)
     too_much(&t);
 }
 
+/* Nor can what it includes. */
+static void bounds_of_included(void **state)
+{
+    struct text t = { 0 };
+    struct other many[] = { { "a.inf", OTHER, NULL }, { "b.inf", OTHER, NULL },
+                            { "c.inf", OTHER, NULL }, { "d.inf", OTHER, NULL },
+                            { "e.inf", OTHER, NULL }, { "f.inf", OTHER, NULL },
+                            { "g.inf", OTHER, NULL }, { "h.inf", OTHER, NULL },
+                            { "i.inf", OTHER, NULL }, { 0 } };
+    char line[100];
+    (void)state;
+    includes = &from_others;
+    others = many;
+    add(&t, HEAD MODELS "[X]\nInclude=a.inf,b.inf,c.inf,d.inf,e.inf,f.inf,g.inf,h.inf,i.inf\n");
+    too_much(&t);
+
+    add(&t, HEAD MODELS "[X]\nNeeds=N0\n"); /* deep */
+    for (int i = 0; i < 100; i++) {
+        snprintf(line, sizeof line, "[N%d]\nNeeds=N%d\n", i, i + 1);
+        add(&t, line);
+    }
+    too_much(&t);
+
+    struct text o = { 0 }; /* much in a few sections, over and over */
+    add(&o, OTHER);
+    for (int i = 0; i < 60; i++) {
+        snprintf(line, sizeof line, "[N%d]\nAddReg=r\nNeeds=N%d\n", i, i + 1);
+        add(&o, line);
+    }
+    add(&o, "[r]\n");
+    for (int i = 0; i < 100; i++)
+        add(&o, "HKR,,v,,x\n");
+    many[0].text = o.p;
+    add(&t, HEAD MODELS "[X]\nInclude=a.inf\nNeeds=N0\n");
+    too_much(&t);
+    free(o.p);
+
+    struct text bomb = { 0 }; /* the included one is too much by itself */
+    add(&bomb, OTHER "[Strings]\nt=\"");
+    for (int i = 0; i < 4000; i++)
+        add(&bomb, "x");
+    add(&bomb, "\"\n[A]\n");
+    for (int i = 0; i < 40000; i++)
+        add(&bomb, "%t%\n");
+    many[0].text = bomb.p;
+    add(&t, HEAD MODELS "[X]\nInclude=a.inf\nNeeds=A\n");
+    too_much(&t);
+    free(bomb.p);
+    includes = NULL;
+}
+
 /* Packages of printers and displays have as many. */
 static void many_models(void **state)
 {
@@ -304,7 +498,7 @@ static void plans(const char *path, const struct driver_target *t, bool fits)
     size_t n = fread(bytes, 1, sizeof bytes, f);
     fclose(f);
     assert_int_equal(inf_parse(bytes, n, path, INF_ENGLISH, &inf, &fault), 0);
-    int r = driver_plan(inf, t, &plan, &fault);
+    int r = driver_plan(inf, t, NULL, &plan, &fault);
     if (r != (fits ? 0 : -ENOEXEC))
         print_error("%s: %d %s\n", path, r, fault.what);
     assert_int_equal(r, fits ? 0 : -ENOEXEC);
@@ -357,8 +551,9 @@ static void corpus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decorations), cmocka_unit_test(odd),         cmocka_unit_test(refusals),
-        cmocka_unit_test(bounds),      cmocka_unit_test(many_models), cmocka_unit_test(corpus),
+        cmocka_unit_test(decorations),        cmocka_unit_test(odd),          cmocka_unit_test(refusals),
+        cmocka_unit_test(included),           cmocka_unit_test(not_included), cmocka_unit_test(bounds),
+        cmocka_unit_test(bounds_of_included), cmocka_unit_test(many_models),  cmocka_unit_test(corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,26 +116,46 @@ static void references_stay_in_trusted_directories(void **state)
 }
 
 /* What was cut off under us before anybody asked about it is neither a hole nor zeros. */
+/* Its first MiB is data, its second a hole. Whether the cut leaves the hole's page, ends where it begins or
+ * goes into the data: what is past the end is nothing that could be taken for zeros, what is before it is as
+ * it was, and what comes back can be read again. */
 static void a_file_that_shrinks_is_data_and_eio(void **state)
 {
     (void)state;
-    char path[] = "/tmp/ferryfs-core-XXXXXX", buf[4096];
+    char path[] = "/tmp/ferryfs-core-XXXXXX", buf[4096], xs[4096], zeros[4096] = { 0 };
     int fd = mkstemp(path);
-    memset(buf, 'x', sizeof buf);
-    for (off_t at = 0; at < 1 << 20; at += sizeof buf)
-        assert_int_equal(pwrite(fd, buf, sizeof buf, at), sizeof buf);
-    assert_int_equal(ftruncate(fd, 2 << 20), 0);
+    memset(xs, 'x', sizeof xs);
+    for (off_t at = 0; at < 1 << 20; at += sizeof xs)
+        assert_int_equal(pwrite(fd, xs, sizeof xs, at), sizeof xs);
     struct trust trust = { 0 };
     struct fault fault = { 0 };
     struct file *f;
     struct extent e;
-    for (off_t cut = 3 << 19; cut >= 1 << 19; cut -= 1 << 19) {
+    static const off_t cuts[] = { 3 << 19, 1 << 20, 1 << 19, (1 << 19) - 100, 0 };
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        off_t cut = cuts[i];
         assert_int_equal(ftruncate(fd, 2 << 20), 0);
         assert_int_equal(file_open_source(path, &trust, &f, &fault), 0);
+        assert_int_equal(file_map(f, 3 << 19, 4096, &e), 0);
+        assert_int_equal(e.kind, EXTENT_HOLE);
+        memset(buf, 1, sizeof buf);
+        assert_int_equal(file_pread(f, buf, sizeof buf, 3 << 19), 0);
+        assert_memory_equal(buf, zeros, sizeof buf);
         assert_int_equal(ftruncate(fd, cut), 0);
         assert_int_equal(file_map(f, 3 << 19, 4096, &e), 0);
         assert_int_equal(e.kind, EXTENT_DATA);
         assert_int_equal(file_pread(f, buf, sizeof buf, 3 << 19), -EIO);
+        assert_int_equal(file_pread(f, buf, 1, (uint64_t)cut), -EIO);
+        if (cut) { /* half of it is there */
+            assert_int_equal(file_pread(f, buf, 200, (uint64_t)cut - 100), -EIO);
+            assert_int_equal(file_pread(f, buf, 100, (uint64_t)cut - 100), 0);
+            assert_memory_equal(buf, cut > 1 << 20 ? zeros : xs, 100);
+        }
+        assert_int_equal(ftruncate(fd, 2 << 20), 0);
+        for (off_t at = cut / 4096 * 4096; at < 1 << 20; at += sizeof xs)
+            assert_int_equal(pwrite(fd, xs, sizeof xs, at), sizeof xs);
+        assert_int_equal(file_pread(f, buf, sizeof buf, (1 << 20) - 4096), 0);
+        assert_memory_equal(buf, xs, sizeof buf);
         file_unref(f);
     }
     close(fd);

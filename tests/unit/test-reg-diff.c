@@ -163,6 +163,19 @@ static void test_comments(void **state)
     is_text(old, new,
             "; can't be written here: another class of HKEY_LOCAL_MACHINE\\X\\a\r\n"
             "; left out, since its name can't be written here: the key line?break\r\n");
+    /* a backslash would be a path of other keys: merged, and deleted, that one */
+    uint32_t other = add_key(new, add_key(new, hive_root(new), "a"), "b");
+    set(new, other, "kept", 4, "\1\0\0\0", 4);
+    set(new, add_key(new, hive_root(new), "a\\b"), "lost", 4, "\1\0\0\0", 4);
+    add_key(old, hive_root(old), "gone\\key");
+    add_key(old, add_key(old, hive_root(old), "gone"), "key");
+    add_key(new, add_key(new, hive_root(new), "gone"), "key");
+    is_text(old, new,
+            "; left out, since its name can't be written here: the key that is gone, gone\\key\r\n"
+            "; can't be written here: another class of HKEY_LOCAL_MACHINE\\X\\a\r\n"
+            "[HKEY_LOCAL_MACHINE\\X\\a\\b]\r\n\"kept\"=dword:00000001\r\n\r\n"
+            "; left out, since its name can't be written here: the key a\\b\r\n"
+            "; left out, since its name can't be written here: the key line?break\r\n");
     hive_close(old);
     hive_close(new);
 }

@@ -350,10 +350,11 @@ static inline void fuzz_model(const struct volume_driver *driver, struct fuzz_di
 {
     struct fuzz_session s = fuzz_open(driver, d);
     struct model *m = model_new(features, 0);
-    if (!s.v || !s.v->writable)
-        fprintf(stderr, "can't be written: %s\n", s.v ? s.v->read_only_why : "refused");
-    if (!s.v || !s.v->writable || (extra && s.v->ops->rmdir(s.v, VOLUME_ROOT, extra)))
+    int r = !s.v || !s.v->writable ? -EROFS : extra ? s.v->ops->rmdir(s.v, VOLUME_ROOT, extra) : 0;
+    if (r < 0) {
+        fprintf(stderr, "%s: %s\n", strerror(-r), s.v ? s.v->read_only_why : "refused");
         abort();
+    }
     model_input(m, data, n);
     model_attach(m, s.v);
     for (unsigned i = 0; i < FUZZ_STEPS && model_input_left(m); i++)

@@ -126,9 +126,9 @@ static void initialized_size_is_content(void **state)
 {
     (void)state;
     char command[200];
+    int fd = mkstemp(path);
     snprintf(command, sizeof command, "PATH=$PATH:/sbin:/usr/sbin mkntfs -qF -c 4096 %s >/dev/null 2>&1",
              path);
-    int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, VOLUME), 0);
     close(fd);

@@ -137,7 +137,7 @@ view() { # a short look, so that writers get in
     sleep 0.5
 }
 
-seconds=${FERRYFS_STRESS_SECONDS:-12}
+seconds=${FERRYFS_STRESS_SECONDS:-8}
 make_three "$tmp/disk.img" || skip "the file systems can't be made here"
 if have_corpus; then # a registry, put there by ourselves
     mount_ok "$tmp/disk.img" -- -o "overlay=$tmp/kept"

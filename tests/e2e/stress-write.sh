@@ -155,16 +155,16 @@ mount_ok "$tmp/disk.img" -- -o "overlay=$tmp/kept,threads=4,cache=4,os=$os"
 ! have_corpus || check "there is a registry" test -d "$mnt/registry/HKEY_LOCAL_MACHINE/SAM"
 volumes=("$mnt/volumes/disk0p1" "$mnt/volumes/disk0p2" "$mnt/volumes/disk0p3")
 jobs=()
-reading find "$mnt" -not -name 'disk.*' & jobs+=($!)
-reading cat "$mnt/diff/changes.json" & jobs+=($!)
+reading timeout 3 find "$mnt" -not -name 'disk.*' & jobs+=($!)
+reading timeout 3 cat "$mnt/diff/changes.json" & jobs+=($!)
 reading view vhdx & jobs+=($!)
 reading view raw & jobs+=($!)
-reading cp -r "${volumes[2]}" "$tmp/copy" & jobs+=($!)
-reading sync "$mnt/info.json" & jobs+=($!)
+reading timeout 3 cp -r "${volumes[2]}" "$tmp/copy" & jobs+=($!)
+reading timeout 3 sync "$mnt/info.json" & jobs+=($!)
 if [ -d "$mnt/registry" ]; then
     key=$mnt/registry/HKEY_LOCAL_MACHINE/SAM
-    reading find "$mnt/registry/HKEY_LOCAL_MACHINE/SAM" & jobs+=($!)
-    reading sh -c "mkdir '$key/Stress' && echo x >'$key/Stress/v.sz' && cat '$key/Stress/v.sz' && rm -r '$key/Stress'" & jobs+=($!)
+    reading timeout 3 find "$key" & jobs+=($!)
+    reading timeout 3 sh -c "mkdir -p '$key/Stress' && echo x >'$key/Stress/v.sz' && cat '$key/Stress/v.sz' && rm -r '$key/Stress'" & jobs+=($!)
 fi
 writers=()
 for i in 1 2; do

@@ -373,6 +373,40 @@ static int rename_expected(struct model *m, int e, int dir, int victim, unsigned
     return directory && has_entries(m, m->entries[victim].inode) ? -ENOTEMPTY : 0;
 }
 
+static void op_exchange(struct model *m)
+{
+    int e = pick_entry(m), dir = pick_dir(m);
+    char name[64];
+    if (e < 0)
+        return;
+    int other = rnd(m, 4) ? pick_entry(m) : -1;
+    if (other >= 0) {
+        dir = m->entries[other].dir;
+        snprintf(name, sizeof name, "%s", m->entries[other].name);
+    } else {
+        pick_name(m, name);
+        other = find(m, dir, name);
+    }
+    struct m_entry *a = &m->entries[e], *b = other >= 0 ? &m->entries[other] : NULL;
+    bool loop = b && ((S_ISDIR(m->inodes[a->inode].mode) && lies_in(m, dir, a->inode)) ||
+                      (S_ISDIR(m->inodes[b->inode].mode) && lies_in(m, a->dir, b->inode)));
+    int r =
+        m->v->ops->rename(m->v, m->inodes[a->dir].ino, a->name, m->inodes[dir].ino, name, RENAME_EXCHANGE);
+    if (is_full(m, r))
+        return;
+    check_result(m, "exchange", r, !b ? -ENOENT : loop ? -EINVAL : 0);
+    if (r)
+        return;
+    int inode = a->inode;
+    a->inode = b->inode;
+    b->inode = inode;
+    uint64_t ino;
+    check_result(m, "lookup of the one", m->v->ops->lookup(m->v, m->inodes[a->dir].ino, a->name, &ino), 0);
+    assert_int_equal(ino, m->inodes[a->inode].ino);
+    check_result(m, "lookup of the other", m->v->ops->lookup(m->v, m->inodes[b->dir].ino, b->name, &ino), 0);
+    assert_int_equal(ino, m->inodes[b->inode].ino);
+}
+
 static void op_rename(struct model *m)
 {
     int e = pick_entry(m), dir = pick_dir(m);
@@ -577,7 +611,10 @@ void model_step(struct model *m)
         op_write(m);
         break;
     case 6:
-        op_rename(m);
+        if (m->features & MODEL_EXCHANGE && !rnd(m, 4))
+            op_exchange(m);
+        else
+            op_rename(m);
         break;
     case 7:
         op_read(m);

@@ -13,6 +13,7 @@ enum model_features {
     MODEL_XATTRS = 4,
     MODEL_HOLES = 8, /* fallocate */
     MODEL_CASELESS = 16,
+    MODEL_EXCHANGE = 32, /* RENAME_EXCHANGE */
 };
 
 struct model;

@@ -102,8 +102,8 @@ make_grub() {
     cat >root/boot/grub/grub.cfg <<T
 set timeout=0
 menuentry 'Ferry Linux' {
-	linux /boot/vmlinuz-$version $arguments
-	initrd /boot/initrd.img-$version
+  linux /boot/vmlinuz-$version $arguments
+  initrd /boot/initrd.img-$version
 }
 T
     cp "$kernel" "root/boot/vmlinuz-$version" && cp narrow "root/boot/initrd.img-$version"
@@ -159,9 +159,9 @@ make_unified_guest() {
 boot_efi() {
     local device machine=q35 pid deadline=$((SECONDS + boot_seconds))
     case $4 in
-    virtio-blk) device=(-device virtio-blk-pci,drive=disk) ;;
-    virtio-scsi) device=(-device virtio-scsi-pci -device scsi-hd,drive=disk) ;;
-    ide) machine=pc device=(-device ide-hd,drive=disk) ;;
+    virtio-blk) device=(-device 'virtio-blk-pci,drive=disk') ;;
+    virtio-scsi) device=(-device virtio-scsi-pci -device 'scsi-hd,drive=disk') ;;
+    ide) machine=pc device=(-device 'ide-hd,drive=disk') ;;
     esac
     qemu-system-x86_64 -accel tcg -machine $machine -cpu max -m 512 -nodefaults -display none -no-reboot -nic none \
         -drive "if=pflash,format=raw,readonly=on,file=$firmware" -drive "if=pflash,format=raw,snapshot=on,file=$nvram" \

@@ -96,6 +96,11 @@ static int host_map(struct file *f, uint64_t off, uint64_t len, struct extent *r
     return 0;
 }
 
+static bool host_map_stays(struct file *f)
+{
+    return host_of(f)->map.asking != HOST_SEEK;
+}
+
 static void host_advise(struct file *f, uint64_t off, uint64_t len)
 {
     posix_fadvise(host_of(f)->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
@@ -127,6 +132,7 @@ static const struct file_ops host_ops = {
     .place = host_place,
     .pread = host_pread,
     .map = host_map,
+    .map_stays = host_map_stays,
     .advise = host_advise,
     .open_ref = host_open_ref,
     .close = host_close,

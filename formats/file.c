@@ -52,6 +52,11 @@ int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret)
     return r;
 }
 
+bool file_map_stays(struct file *f)
+{
+    return !f->ops->map || (f->ops->map_stays && f->ops->map_stays(f));
+}
+
 bool file_has_holes(struct file *f)
 {
     struct extent e;
@@ -117,6 +122,11 @@ static int slice_map(struct file *f, uint64_t off, uint64_t len, struct extent *
     return file_map(slice_of(f)->parent, slice_of(f)->off + off, len, ret);
 }
 
+static bool slice_map_stays(struct file *f)
+{
+    return file_map_stays(slice_of(f)->parent);
+}
+
 static void slice_advise(struct file *f, uint64_t off, uint64_t len)
 {
     file_advise(slice_of(f)->parent, slice_of(f)->off + off, len);
@@ -153,6 +163,7 @@ static const struct file_ops slice_ops = {
     .place = slice_place,
     .pread = slice_pread,
     .map = slice_map,
+    .map_stays = slice_map_stays,
     .advise = slice_advise,
     .open_ref = slice_open_ref,
     .close = slice_close,

@@ -11,6 +11,7 @@
 #include "fault.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -50,6 +51,8 @@ struct file_ops {
     int (*pread)(struct file *f, void *buf, size_t len, uint64_t off);
     /* DATA or HOLE at off; NULL: all is data. */
     int (*map)(struct file *f, uint64_t off, uint64_t len, struct extent *ret);
+    /* See file_map_stays(). NULL: not known. */
+    bool (*map_stays)(struct file *f);
     /* Hint that the range is read soon; may be NULL. */
     void (*advise)(struct file *f, uint64_t off, uint64_t len);
     int (*open_ref)(struct file *f, const char *role, const char *name, struct file **ret,
@@ -100,6 +103,9 @@ int file_pread_what(struct file *f, void *buf, size_t len, uint64_t off, const c
  * the file system. */
 enum { EFFORT_ASKING = 6 };
 int file_map(struct file *f, uint64_t off, uint64_t len, struct extent *ret);
+/* Is what file_map() says the same whatever was read? Some file systems call unwritten zeros data once they
+ * are in the page cache; where that can't be, a hole may be read instead of asked for. */
+bool file_map_stays(struct file *f);
 /* Whether there is any hole; true when the file system can't say. */
 bool file_has_holes(struct file *f);
 void file_advise(struct file *f, uint64_t off, uint64_t len);

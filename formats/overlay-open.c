@@ -368,6 +368,7 @@ int overlay_open(const struct overlay_options *o, const struct overlay_source *s
     struct overlay *v = calloc(1, sizeof *v);
     if (!v)
         return fault_in(fault, -ENOMEM, "", "out of memory");
+    pthread_mutex_init(&v->when, NULL);
     v->io = o->io ? o->io : &overlay_io_system;
     v->dir_fd = v->lock.fd = -1;
     v->n = n;

@@ -32,6 +32,9 @@ struct overlay {
     struct ovl_lock lock;
     size_t n;
     struct overlay_member *members;
+    /* Protects generation and time for who asks during a commit; only commits write them, one at a time, and
+     * read them without. Taken last, for a moment. */
+    pthread_mutex_t when;
     uint64_t generation;
     struct timespec time;
     struct overlay_note *notes;

@@ -157,21 +157,36 @@ int overlay_commit(struct overlay *o, struct fault *fault)
     if (r < 0)
         return failed(o, r, fault);
     if (dirty) {
+        pthread_mutex_lock(&o->when);
         o->generation++;
         o->time = time;
+        pthread_mutex_unlock(&o->when);
     }
     o->notes_changed = false;
     return 0;
 }
 
+/* Both as one commit left them. */
+static uint64_t last_commit(const struct overlay *o, struct timespec *ret_time)
+{
+    pthread_mutex_t *when = (pthread_mutex_t *)(uintptr_t)&o->when;
+    pthread_mutex_lock(when);
+    uint64_t generation = o->generation;
+    *ret_time = o->time;
+    pthread_mutex_unlock(when);
+    return generation;
+}
+
 uint64_t overlay_generation(const struct overlay *o)
 {
-    return o->generation;
+    struct timespec time;
+    return last_commit(o, &time);
 }
 
 struct timespec overlay_time(const struct overlay *o)
 {
-    return o->generation ? o->time : (struct timespec){ 0 };
+    struct timespec time;
+    return last_commit(o, &time) ? time : (struct timespec){ 0 };
 }
 
 /* ---- notes ---- */
@@ -263,5 +278,6 @@ void overlay_close(struct overlay *o)
     if (o->dir_fd >= 0)
         close(o->dir_fd);
     free(o->dir);
+    pthread_mutex_destroy(&o->when);
     free(o);
 }

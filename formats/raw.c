@@ -9,6 +9,7 @@
 struct raw {
     struct disk disk;
     struct file *file;
+    bool map_stays; /* file_map_stays() */
 };
 
 static struct raw *raw_of(struct disk *d)
@@ -35,7 +36,7 @@ static int raw_map(struct disk *d, uint64_t off, uint64_t len, struct extent *re
 /* A short piece is read as it is, hole or not: asking the host where its file has holes costs as much. */
 static int raw_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    if (len > DISK_SHORT)
+    if (len > DISK_SHORT || !raw_of(d)->map_stays)
         return raw_map(d, off, len, ret);
     *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
     return 0;
@@ -77,6 +78,7 @@ static int raw_open(struct file *file, const struct image_env *env, struct layer
         return fault_in(fault, -ENOMEM, file->name, "out of memory");
     d->disk = (struct disk){ .ops = &raw_ops, .size = file->size };
     d->file = file_ref(file);
+    d->map_stays = file_map_stays(file);
     ret->disk = &d->disk;
     ret->info.virtual_size = ret->info.file_size = file->size;
     return 0;

@@ -75,6 +75,7 @@ struct flat {
     struct disk disk;
     struct file *file; /* NULL: zeros */
     uint64_t start;    /* in the file, bytes */
+    bool map_stays;    /* there is a file, and file_map_stays() */
 };
 
 static struct flat *flat_of(struct disk *d)
@@ -103,7 +104,7 @@ static int flat_map(struct disk *d, uint64_t off, uint64_t len, struct extent *r
 /* A short piece is read as it is, hole or not, see raw.c; but for an extent of zeros, which has no file. */
 static int flat_find(struct disk *d, uint64_t off, uint64_t len, struct extent *ret)
 {
-    if (len > DISK_SHORT || !flat_of(d)->file)
+    if (len > DISK_SHORT || !flat_of(d)->map_stays)
         return flat_map(d, off, len, ret);
     *ret = (struct extent){ .length = len, .kind = EXTENT_DATA };
     return 0;
@@ -138,6 +139,7 @@ static int flat_new(struct file *file, uint64_t start, uint64_t sectors, struct 
     f->disk = (struct disk){ .ops = &flat_ops, .size = sectors * VMDK_SECTOR };
     f->file = file ? file_ref(file) : NULL;
     f->start = start;
+    f->map_stays = file && file_map_stays(file);
     *ret = &f->disk;
     return 0;
 }

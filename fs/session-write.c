@@ -49,14 +49,23 @@ static int create(fuse_req_t req, struct node *dir, const char *name, const stru
     return r;
 }
 
+/* The kernel leaves the umask to us (FUSE_CAP_DONT_MASK), since a default ACL takes its place. */
+static struct tree_new new_of(fuse_req_t req, mode_t mode)
+{
+    const struct fuse_ctx *c = fuse_req_ctx(req);
+    mode_t masked = S_ISLNK(mode) ? 0 : mode & c->umask & 0777;
+    return (struct tree_new){ .mode = mode & ~masked, .uid = c->uid, .gid = c->gid, .masked = masked };
+}
+
 static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev,
                  const char *target)
 {
-    const struct fuse_ctx *c = fuse_req_ctx(req);
     struct ferry *f = session_ferry(req);
     struct node *dir = session_node(f, parent);
-    struct tree_new what = { .mode = mode, .uid = c->uid, .gid = c->gid, .rdev = rdev, .target = target };
+    struct tree_new what = new_of(req, mode);
     struct node_id id;
+    what.rdev = rdev;
+    what.target = target;
     int r = create(req, dir, name, &what, &id);
     reply_created(req, f, dir, &id, r);
 }
@@ -79,10 +88,9 @@ void session_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, cons
 void session_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                     struct fuse_file_info *fi)
 {
-    const struct fuse_ctx *c = fuse_req_ctx(req);
     struct ferry *f = session_ferry(req);
     struct node *dir = session_node(f, parent);
-    struct tree_new what = { .mode = S_IFREG | (mode & ~(mode_t)S_IFMT), .uid = c->uid, .gid = c->gid };
+    struct tree_new what = new_of(req, S_IFREG | (mode & ~(mode_t)S_IFMT));
     struct node_id id;
     struct fuse_entry_param e;
     struct handle *h = NULL;

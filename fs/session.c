@@ -89,6 +89,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
     /* setuid bits are the guest's affair: the kernel asks for their removal by setattr */
     conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
+    /* the umask doesn't count where a directory has a default ACL: new_of() in session-write.c */
+    conn->want |= conn->capable & FUSE_CAP_DONT_MASK;
     conn->max_read = MAX_READ;
     conn->max_readahead = MAX_READ;
     conn->max_background = 64;

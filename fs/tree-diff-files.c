@@ -151,22 +151,44 @@ static int dir_lookup(struct ferry *f, const struct node *dir, const char *name,
     return r;
 }
 
+/* The first of the directory's ways behind the cookie. */
+static const struct diff_way *next_way(const struct diff *d, const struct node *dir, uint64_t cookie)
+{
+    const struct diff_way *next = NULL;
+    uint64_t least = DIFF_COOKIE_END;
+    for (size_t i = 0; i < d->n_ways; i++) {
+        const struct diff_way *w = way_of(d, dir, i);
+        uint64_t own = w ? volume_diff_cookie(w->name) : 0;
+        if (own <= cookie || own >= least)
+            continue;
+        least = own;
+        next = w;
+    }
+    return next;
+}
+
+/* Ways first. Cookies come from the names alone, since an edit may intervene and the next page be of another
+ * diff. */
 static void list(const struct diff *d, const struct node *dir, uint64_t cookie, tree_emit emit, void *ctx)
 {
     const struct volume_diff *v = d->volumes[dir->id.a];
+    const struct diff_way *w;
     uint32_t at = at_dir(d, dir);
-    for (uint64_t i = cookie; i < d->n_ways; i++) {
-        const struct diff_way *w = way_of(d, dir, i);
-        struct node_id id = w ? dir_id(dir, w->to) : (struct node_id){ 0 };
-        if (w && emit(ctx, w->name, &id, S_IFDIR, i + 1))
+    while (cookie < DIFF_COOKIE_END && (w = next_way(d, dir, cookie))) {
+        struct node_id id = dir_id(dir, w->to);
+        cookie = volume_diff_cookie(w->name);
+        if (emit(ctx, w->name, &id, S_IFDIR, cookie))
             return;
     }
-    for (uint64_t i = cookie > d->n_ways ? cookie - d->n_ways : 0;
-         at != DIFF_NONE && i < v->nodes[at].children; i++) {
+    if (at == DIFF_NONE)
+        return;
+    uint64_t behind = cookie > DIFF_COOKIE_END ? cookie - DIFF_COOKIE_END : 0;
+    for (uint32_t i = volume_diff_behind(v, at, behind); i < v->nodes[at].children; i++) {
         const struct volume_diff_node *n = &v->nodes[v->kids[v->nodes[at].first + i]];
         struct node_id id = node_id(dir, n);
         const char *name = v->names + n->name;
-        if (is_shown(n) && !find_way(d, dir, name) && emit(ctx, name, &id, n->type, d->n_ways + i + 1))
+        if (is_shown(n) && !find_way(d, dir, name) &&
+            emit(ctx, name, &id, n->type, DIFF_COOKIE_END + volume_diff_cookie(name)))
             return;
     }
 }

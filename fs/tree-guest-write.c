@@ -37,7 +37,7 @@ int guest_create(struct ferry *f, const struct node *dir, const char *name, cons
     int r;
     uint64_t ino;
     struct volume *v = writable_at(f, dir->id.a, &r);
-    struct volume_new new = { what->mode, what->uid, what->gid, what->rdev, what->target };
+    struct volume_new new = { what->mode, what->uid, what->gid, what->rdev, what->target, what->masked };
     if (r < 0)
         return r;
     if (!v->ops->create)

@@ -83,10 +83,27 @@ static int block_volume(struct ferry *f, struct changes *c, const struct guest_s
     return changes_block(c, why, "shut the guest down cleanly and copy it again");
 }
 
+/* Where no guest is found: the largest volume that may have one and can't be read. NULL: none. */
+static const struct guest_volume *unread_root(struct ferry *f)
+{
+    const struct guest *g = ferry_guest(f);
+    const struct guest_volume *found = NULL;
+    for (size_t i = 0; g && !g->n_systems && i < g->n_volumes; i++) {
+        const struct guest_volume *v = &g->volumes[i];
+        if (!v->volume && (v->lv || prepare_may_be_root(v->signature.type)) &&
+            (!found || v->length > found->length))
+            found = v;
+    }
+    return found;
+}
+
 static int plan_guest(struct ferry *f, struct changes *c)
 {
     char root[1024];
     const struct guest_system *s = system_of(f);
+    const struct guest_volume *unread = s ? NULL : unread_root(f);
+    if (unread)
+        return plan_unread(changes_prepare(c), unread->name, unread->signature.type, unread->why);
     if (!s)
         return -ENOENT;
     int r = block_volume(f, c, s);
@@ -354,7 +371,7 @@ static const struct tree_ops prepare_file_ops = {
 
 static bool present(struct ferry *f)
 {
-    return system_of(f) != NULL;
+    return system_of(f) || unread_root(f);
 }
 
 static int prepare_id(struct ferry *f, struct node_id *ret)

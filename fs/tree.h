@@ -67,6 +67,7 @@ struct tree_new {
     gid_t gid;
     dev_t rdev;
     const char *target; /* of a link */
+    mode_t masked;      /* what the umask took: for where a default ACL takes the umask's place */
 };
 
 /* Which fields of a stat are to be set. */

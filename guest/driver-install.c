@@ -57,6 +57,7 @@ struct check {
     const struct driver_package *pkg;
     const struct driver_package_file *inf;
     const struct driver_package_file *catalog; /* NULL: none */
+    struct der list;                           /* what is signed of it */
     uint8_t *done;                             /* of each file of the package: CHECKED, STORED; owned */
     struct fault *fault;
 };
@@ -81,7 +82,7 @@ static int check_file(struct check *c, const struct driver_file *f)
         return fault_in(c->fault, -ENOENT, inf, "line %u: %s is not in the package", f->line, f->source);
     if (done_before(c, file, CHECKED))
         return 0;
-    if (c->catalog && !driver_catalog_names(c->catalog, file))
+    if (c->catalog && !driver_catalog_names(c->list, file))
         driver_say(c->e, "%s: line %u: warning: the catalog %s does not have the digest of %s", inf, f->line,
                    c->e->plan->catalog, f->source);
     return driver_check_program(f, file, c->e->g->target.arch, inf, c->fault);
@@ -92,16 +93,14 @@ static int check_package(struct check *c)
     const struct driver_plan *plan = c->e->plan;
     const char *inf = inf_name(plan->inf);
     c->catalog = plan->catalog ? driver_package_find(c->pkg, plan->catalog) : NULL;
-    if (!plan->catalog)
-        driver_say(c->e, "%s: warning: the package has no catalog: it is unsigned", inf);
-    else if (!c->catalog)
-        driver_say(c->e, "%s: line %u: warning: the catalog %s is not in the package: it is unsigned", inf,
-                   plan->catalog_line, plan->catalog);
-    else if (!driver_catalog_names(c->catalog, c->inf))
+    int r = driver_check_signature(c->e, c->pkg, c->catalog, &c->list, c->fault);
+    if (r)
+        return r;
+    if (c->catalog && !driver_catalog_names(c->list, c->inf))
         driver_say(c->e, "%s: line %u: warning: the catalog %s does not match the INF", inf,
                    plan->catalog_line, plan->catalog);
     for (size_t i = 0; i < plan->n_files; i++) {
-        int r = check_file(c, &plan->files[i]);
+        r = check_file(c, &plan->files[i]);
         if (r)
             return r;
     }
@@ -440,6 +439,6 @@ int driver_install(struct prepare *p, struct driver_guest *g, const struct drive
     _cleanup_free_ uint8_t *done = calloc(1, pkg->n);
     if (!done)
         return fault_in(fault, -ENOMEM, name, "out of memory");
-    struct check c = { &e, pkg, inf_file, NULL, done, fault };
+    struct check c = { .e = &e, .pkg = pkg, .inf = inf_file, .done = done, .fault = fault };
     return to_contract(install(&c, ret_oem));
 }

@@ -3,7 +3,8 @@
  * lists on, which are subkeys with values "1", "2", ... that hold classes or ids.
  *
  * A catalog (.cat) is a signed list of digests. A member's digest stands in it in bytes, and most often its
- * name is the same in hexadecimal; so it is looked for as bytes, without reading the ASN.1 around it. */
+ * name is the same in hexadecimal; so it is looked for as bytes in what is signed, without reading that list.
+ */
 #include "driver-policy.h"
 
 #include "../formats/bytes.h"
@@ -147,7 +148,7 @@ static bool digest_of(const char *algorithm, const struct driver_package_file *f
     return true;
 }
 
-static bool holds(const struct driver_package_file *catalog, const char *hex)
+static bool holds(struct der catalog, const char *hex)
 {
     uint8_t raw[DIGEST_HEX_MAX / 2];
     size_t n = strlen(hex) / 2;
@@ -157,10 +158,16 @@ static bool holds(const struct driver_package_file *catalog, const char *hex)
             return false;
         raw[i] = (uint8_t)v;
     }
-    return memmem(catalog->bytes, catalog->n, raw, n) != NULL;
+    return memmem(catalog.p, catalog.n, raw, n) != NULL;
 }
 
-bool driver_catalog_names(const struct driver_package_file *catalog, const struct driver_package_file *file)
+bool driver_has_signature(const struct driver_package_file *file)
+{
+    struct range out[3];
+    return left_out(file, out) == 3;
+}
+
+bool driver_catalog_names(struct der catalog, const struct driver_package_file *file)
 {
     static const char *const algorithms[] = { "SHA256", "SHA1" };
     struct range out[3];

@@ -171,9 +171,8 @@ static uint32_t inherited(const struct ext_inode *dir, uint16_t mode)
 
 /* Everything of the inode but its name. *i is written. */
 static int new_content(struct ext_fs *x, struct ext_inode *i, const struct ext_inode *dir,
-                       const struct volume_new *what)
+                       const struct volume_new *what, const struct ext_acl_new *acl)
 {
-    i->mode = (uint16_t)what->mode;
     i->uid = what->uid;
     i->gid = what->gid;
     if (dir->mode & S_ISGID) {
@@ -194,34 +193,54 @@ static int new_content(struct ext_fs *x, struct ext_inode *i, const struct ext_i
         r = new_directory(x, i, dir->ino);
     if (r == 0 && S_ISLNK(i->mode))
         r = new_link(x, i, what->target);
-    return r < 0 ? r : ext_inode_write(x, i);
+    if (r == 0)
+        r = ext_inode_write(x, i);
+    return r < 0 ? r : ext_acl_give(x, i, acl);
+}
+
+/* Of this mode. */
+static int create_inode(struct ext_fs *x, struct ext_inode *dir, const char *name,
+                        const struct volume_new *what, uint16_t mode, const struct ext_acl_new *acl,
+                        struct ext_inode *i)
+{
+    uint32_t ino, generation;
+    int r = ext_inode_take(x, dir->ino, mode, &ino, &generation);
+    if (r < 0)
+        return r;
+    ext_inode_init(x, i, ino, generation);
+    i->mode = mode;
+    r = new_content(x, i, dir, what, acl);
+    if (r == 0)
+        r = ext_entry_add(x, dir, name, ino, mode);
+    if (r < 0 && ext_inode_free(x, i) < 0)
+        ext_inode_untake(x, ino, S_ISDIR(mode));
+    return r;
 }
 
 static int create_in(struct ext_fs *x, struct ext_inode *dir, const char *name, const struct volume_new *what,
                      uint64_t *ret_ino)
 {
     struct ext_inode i;
-    uint32_t ino, generation;
+    struct ext_acl_new acl;
+    uint16_t mode = (uint16_t)what->mode;
+    uint32_t ino;
     int r = ext_entry_find(x, dir, name, &ino);
     if (r != -ENOENT)
         return r < 0 ? r : -EEXIST;
     if (S_ISLNK(what->mode) && (!*what->target || strlen(what->target) >= x->super.block_size))
         return *what->target ? -ENAMETOOLONG : -ENOENT;
-    if ((S_ISDIR(what->mode) && (r = links_room(x, dir)) < 0) || (r = ext_reserve(x, 2)) < 0 ||
-        (r = ext_inode_take(x, dir->ino, (uint16_t)what->mode, &ino, &generation)) < 0)
+    if ((S_ISDIR(mode) && (r = links_room(x, dir)) < 0) ||
+        (r = ext_acl_inherit(x, dir, &mode, what->masked, &acl)) < 0)
         return r;
-    ext_inode_init(x, &i, ino, generation);
-    r = new_content(x, &i, dir, what);
+    r = ext_reserve(x, acl.of_dir ? 3 : 2); /* one for attributes */
     if (r == 0)
-        r = ext_entry_add(x, dir, name, ino, i.mode);
-    if (r < 0) {
-        if (ext_inode_free(x, &i) < 0)
-            ext_inode_untake(x, ino, S_ISDIR(what->mode));
+        r = create_inode(x, dir, name, what, mode, &acl, &i);
+    ext_acl_new_done(&acl);
+    if (r < 0)
         return r;
-    }
-    if (S_ISDIR(i.mode))
+    if (S_ISDIR(mode))
         links_add(dir);
-    *ret_ino = ext_volume_ino(x, ino);
+    *ret_ino = ext_volume_ino(x, i.ino);
     return dir_touch(x, dir);
 }
 
@@ -328,15 +347,15 @@ static struct ext_inode *move_target(struct move *m)
 }
 
 /* -EINVAL when a directory would come to lie in itself. */
-static int move_check_loop(struct move *m)
+static int move_check_loop(struct ext_fs *x, uint32_t into, uint32_t moved)
 {
     struct ext_inode at;
-    uint32_t ino = m->to.ino;
+    uint32_t ino = into;
     for (uint32_t steps = 0; ino != EXT_INO_ROOT; steps++) {
-        if (ino == m->moved.ino)
+        if (ino == moved)
             return -EINVAL;
-        int r = steps > m->x->super.inodes ? -EIO : ext_inode_read(m->x, ino, &at);
-        if (r < 0 || (r = ext_entry_parent(m->x, &at, &ino)) < 0)
+        int r = steps > x->super.inodes ? -EIO : ext_inode_read(x, ino, &at);
+        if (r < 0 || (r = ext_entry_parent(x, &at, &ino)) < 0)
             return r;
     }
     return 0;
@@ -356,7 +375,7 @@ static int move_check(struct move *m, unsigned flags)
         return r;
     else if (flags & RENAME_NOREPLACE)
         return -EEXIST;
-    if (directory && m->from.ino != m->to.ino && (r = move_check_loop(m)) < 0)
+    if (directory && m->from.ino != m->to.ino && (r = move_check_loop(x, m->to.ino, m->moved.ino)) < 0)
         return r;
     if (m->victim.ino && m->victim.ino != m->moved.ino) {
         if (S_ISDIR(m->victim.mode) != directory)
@@ -397,10 +416,67 @@ static int move_do(struct move *m)
     return r < 0 ? r : e;
 }
 
+/* ---- two that change their places ---- */
+
+static int exchange_check(struct move *m)
+{
+    struct ext_fs *x = m->x;
+    int r = entry_get(x, &m->from, m->name, &m->moved);
+    if (r < 0 || (r = entry_get(x, move_target(m), m->new_name, &m->victim)) < 0)
+        return r;
+    bool ours = S_ISDIR(m->moved.mode), theirs = S_ISDIR(m->victim.mode);
+    if (m->from.ino == m->to.ino)
+        return ext_reserve(x, 0);
+    if ((ours && (r = move_check_loop(x, m->to.ino, m->moved.ino)) < 0) ||
+        (theirs && (r = move_check_loop(x, m->from.ino, m->victim.ino)) < 0))
+        return r;
+    r = ours == theirs ? 0 : links_room(x, ours ? &m->to : &m->from);
+    return r < 0 ? r : ext_reserve(x, 0);
+}
+
+/* Directories that come under another one: their "..", and the counts of those above them. */
+static int exchange_parents(struct move *m)
+{
+    bool ours = S_ISDIR(m->moved.mode), theirs = S_ISDIR(m->victim.mode);
+    int r = ours ? ext_entry_set_parent(m->x, &m->moved, m->to.ino) : 0;
+    int e = theirs ? ext_entry_set_parent(m->x, &m->victim, m->from.ino) : 0;
+    if (ours != theirs) {
+        links_drop(ours ? &m->from : &m->to);
+        links_add(ours ? &m->to : &m->from);
+    }
+    return r < 0 ? r : e;
+}
+
+static int exchange_do(struct move *m)
+{
+    struct ext_fs *x = m->x;
+    struct ext_inode *to = move_target(m);
+    int r = ext_entry_replace(x, to, m->new_name, m->moved.ino, m->moved.mode);
+    if (r < 0)
+        return r;
+    r = ext_entry_replace(x, &m->from, m->name, m->victim.ino, m->victim.mode);
+    if (r < 0) {
+        ext_entry_replace(x, to, m->new_name, m->victim.ino, m->victim.mode);
+        return r;
+    }
+    if (m->from.ino != m->to.ino)
+        r = exchange_parents(m);
+    m->moved.ctime = m->victim.ctime = ext_now();
+    int e = ext_inode_write(x, &m->moved);
+    r = r < 0 ? r : e;
+    e = ext_inode_write(x, &m->victim);
+    r = r < 0 ? r : e;
+    e = dir_touch(x, &m->from);
+    r = r < 0 ? r : e;
+    e = m->from.ino != m->to.ino ? dir_touch(x, &m->to) : 0;
+    return r < 0 ? r : e;
+}
+
 int ext_rename(struct volume *v, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
                unsigned flags)
 {
-    if (flags & ~(unsigned)RENAME_NOREPLACE)
+    bool exchange = flags == RENAME_EXCHANGE;
+    if (!exchange && flags & ~(unsigned)RENAME_NOREPLACE)
         return -EINVAL;
     struct move *m = calloc(1, sizeof *m); /* four inodes are much for a stack */
     if (!m)
@@ -413,9 +489,9 @@ int ext_rename(struct volume *v, uint64_t dir, const char *name, uint64_t new_di
     if (r == 0)
         r = dir_get(m->x, new_dir, &m->to);
     if (r == 0)
-        r = move_check(m, flags);
+        r = exchange ? exchange_check(m) : move_check(m, flags);
     if (r == 0 && m->victim.ino != m->moved.ino)
-        r = move_do(m);
+        r = exchange ? exchange_do(m) : move_do(m);
     ext_end(ext_of(v));
     free(m);
     return r;

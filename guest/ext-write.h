@@ -6,7 +6,7 @@
  *
  *     ext-write.c   the bytes of files, their sizes        ext-names.c  create, link, unlink, rename
  *     ext-alloc.c   blocks and inodes, taken and freed     ext-entry.c  entries of directories
- *     ext-attr.c    modes, owners, times                   ext-xattr-set.c
+ *     ext-attr.c    modes, owners, times                   ext-xattr-set.c, ext-acl.c
  *     ext-sync.c    what a sync leaves on the disk         ext-recover.c  journal and orphans at the open
  *
  * libext2fs allocates, keeps the bitmaps and the trees; its calls change the store only. What an operation
@@ -133,8 +133,36 @@ int ext_setattr(struct volume *v, uint64_t ino, const struct volume_attr *a, uns
 int ext_may_change(const struct ext_inode *i, bool append_too);
 int ext_setxattr(struct volume *v, uint64_t ino, const char *name, const void *value, size_t size, int flags);
 int ext_removexattr(struct volume *v, uint64_t ino, const char *name);
+/* Sets an attribute, or takes it away (value NULL), at once; what can't be placed leaves everything as it
+ * was. *i is read anew: it has to be written before. */
+int ext_xattr_put(struct ext_fs *x, struct ext_inode *i, const char *name, const void *value, size_t size);
+
+/* ---- ext-acl.c: ACLs in the form of getxattr(2) ---- */
+
+#define EXT_ACL_ACCESS  "system.posix_acl_access"
+#define EXT_ACL_DEFAULT "system.posix_acl_default"
+
+/* No ACL at all: nothing, or a header without entries. */
+bool ext_acl_empty(const void *value, size_t n);
+/* As setfacl makes it: the entries in order, one each of the owner, the group and others; else -EINVAL. */
+int ext_acl_check(const void *value, size_t n);
+/* The mode's 9 bits that it says; and whether a checked one of n bytes says no more than these. */
+uint16_t ext_acl_mode(const void *value, size_t n);
+bool ext_acl_is_mode(size_t n);
 /* Lets the inode's ACL, if it has one, say what its mode now does. */
 int ext_acl_follow_mode(struct ext_fs *x, struct ext_inode *i);
+/* What a new inode has from the default ACL of its directory. */
+struct ext_acl_new {
+    uint8_t *of_dir; /* owned; NULL: there is none */
+    size_t size;
+};
+/* *mode, as the umask has left it, becomes what the default ACL allows of (*mode | masked); without one, and
+ * for links, it stays. -EIO where the image's ACL is damaged. */
+int ext_acl_inherit(struct ext_fs *x, const struct ext_inode *dir, uint16_t *mode, mode_t masked,
+                    struct ext_acl_new *ret);
+/* Gives the new inode, which is written and has the mode from above, its ACLs. */
+int ext_acl_give(struct ext_fs *x, struct ext_inode *i, const struct ext_acl_new *a);
+void ext_acl_new_done(struct ext_acl_new *a);
 
 /* ---- ext-sync.c, ext-recover.c ---- */
 

@@ -191,12 +191,12 @@ struct move {
 };
 
 /* -EINVAL when a directory would come to lie in itself. */
-static int move_check_loop(struct fat *v, const struct move *m)
+static int move_check_loop(struct fat *v, uint64_t into, const struct victim *moved)
 {
     uint32_t at;
-    int r = fat_dir_cluster(v, m->new_dir, &at);
+    int r = fat_dir_cluster(v, into, &at);
     for (unsigned depth = 0; r == 0 && at; depth++) {
-        if (at == m->from.f.entry.cluster)
+        if (at == moved->f.entry.cluster)
             return -EINVAL;
         r = depth > FAT_DIR_MAX ? -EIO : fat_dir_get_parent(v, at, &at);
     }
@@ -215,7 +215,8 @@ static int move_check(struct fat *v, struct move *m, unsigned flags)
         return -EEXIST;
     if ((r = fat_name_check(m->new_name, units, &n)) < 0 || (r = fat_ino_reserve(v)) < 0)
         return r;
-    if (is_directory(&m->from) && m->new_dir != m->from.dir && (r = move_check_loop(v, m)) < 0)
+    if (is_directory(&m->from) && m->new_dir != m->from.dir &&
+        (r = move_check_loop(v, m->new_dir, &m->from)) < 0)
         return r;
     return m->replaces ? victim_check(v, &m->to, is_directory(&m->from)) : 0;
 }
@@ -252,11 +253,56 @@ static int move_do(struct fat *v, struct move *m)
     return r;
 }
 
+/* ---- two that change their places ---- */
+
+static int exchange_check(struct fat *v, struct move *m)
+{
+    int r = fat_slot_find(v, m->new_dir, m->new_name, &m->to.f);
+    if (r < 0 || (r = fat_ino_reserve(v)) < 0 || m->new_dir == m->from.dir)
+        return r;
+    if (is_directory(&m->from) && (r = move_check_loop(v, m->new_dir, &m->from)) < 0)
+        return r;
+    return is_directory(&m->to) ? move_check_loop(v, m->from.dir, &m->to) : 0;
+}
+
+static int exchange_parents(struct fat *v, const struct move *m)
+{
+    uint32_t old, new;
+    int r = fat_dir_cluster(v, m->from.dir, &old);
+    if (r < 0 || (r = fat_dir_cluster(v, m->new_dir, &new)) < 0)
+        return r;
+    if (is_directory(&m->from))
+        r = fat_dir_set_parent(v, m->from.f.entry.cluster, new);
+    int e = is_directory(&m->to) ? fat_dir_set_parent(v, m->to.f.entry.cluster, old) : 0;
+    return r < 0 ? r : e;
+}
+
+/* The names stay where they are, and what they lead to is exchanged: that needs no room. */
+static int exchange_do(struct fat *v, struct move *m)
+{
+    const struct fat_name *a = &m->from.f, *b = &m->to.f;
+    uint64_t slot_a = fat_ino_slot(v, a->ino), slot_b = fat_ino_slot(v, b->ino);
+    if (!slot_a || !slot_b)
+        return -EIO;
+    int r = fat_slot_write(v, slot_b, &a->entry);
+    if (r < 0)
+        return r;
+    r = fat_slot_write(v, slot_a, &b->entry);
+    if (r < 0) {
+        fat_slot_write(v, slot_b, &b->entry);
+        return r;
+    }
+    fat_ino_move(v, a->ino, slot_b);
+    fat_ino_move(v, b->ino, slot_a);
+    return m->new_dir != m->from.dir ? exchange_parents(v, m) : 0;
+}
+
 int fat_rename(struct volume *volume, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
                unsigned flags)
 {
     struct fat *v = fat_of(volume);
-    if (flags & ~(unsigned)RENAME_NOREPLACE)
+    bool exchange = flags == RENAME_EXCHANGE;
+    if (!exchange && flags & ~(unsigned)RENAME_NOREPLACE)
         return -EINVAL;
     struct move *m = calloc(1, sizeof *m);
     if (!m)
@@ -267,8 +313,10 @@ int fat_rename(struct volume *volume, uint64_t dir, const char *name, uint64_t n
     fat_write_begin(v);
     int r = fat_slot_find(v, dir, name, &m->from.f);
     if (r == 0)
-        r = move_check(v, m, flags);
-    if (r == 0 && (dir != new_dir || strcmp(m->from.f.name, new_name) != 0))
+        r = exchange ? exchange_check(v, m) : move_check(v, m, flags);
+    if (r == 0 && exchange)
+        r = m->from.f.ino != m->to.f.ino ? exchange_do(v, m) : 0;
+    else if (r == 0 && (dir != new_dir || strcmp(m->from.f.name, new_name) != 0))
         r = move_do(v, m);
     victim_done(v, &m->to);
     fat_end(v);

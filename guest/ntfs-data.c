@@ -188,6 +188,27 @@ int ntfs_load_value(struct ntfs *v, ntfs_inode *ni, ATTR_TYPES type, size_t max,
     return 0;
 }
 
+/* ---- hints ---- */
+
+enum { AHEAD = 65536 }; /* bytes: a grain or cluster of a compressed source */
+
+void ntfs_data_ahead(const struct ntfs_data *d)
+{
+    if (d->n && d->runs[0].lcn != NTFS_RUN_HOLE && !d->error)
+        disk_prefetch(d->ntfs->disk, (uint64_t)d->runs[0].lcn << d->ntfs->cluster_shift,
+                      min_u64(d->initialized, AHEAD));
+}
+
+void ntfs_attr_ahead(struct ntfs *v, ntfs_attr *na)
+{
+    if (!NAttrNonResident(na) || na->initialized_size <= 0)
+        return;
+    LCN lcn = ntfs_attr_vcn_to_lcn(na, 0);
+    if (lcn > 0 && (uint64_t)lcn < v->clusters)
+        disk_prefetch(v->disk, (uint64_t)lcn << v->cluster_shift,
+                      min_u64((uint64_t)na->initialized_size, AHEAD));
+}
+
 /* ---- read (not locked) ---- */
 
 /* The run that holds `vcn` (< end_vcn). */

@@ -237,6 +237,7 @@ static int fill_batch(struct ntfs *v, uint64_t dir, uint64_t cookie, struct batc
 {
     ntfs_inode *ni;
     ntfs_lock(v);
+    v->hints = NTFS_HINTS;
     int r = ntfs_get_inode(v, dir, &ni);
     if (!r) {
         r = ntfs_is_dir(ni) ? list_from(v, ni, (s64)cookie, b) : -ENOTDIR;

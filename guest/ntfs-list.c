@@ -206,6 +206,7 @@ static int get_listing(struct ntfs *v, uint64_t dir, uint64_t cookie, struct ntf
 {
     ntfs_inode *ni;
     ntfs_lock(v);
+    v->hints = NTFS_HINTS;
     int r = ntfs_get_inode(v, dir, &ni);
     if (!r) {
         struct ntfs_listing *l = NULL;

@@ -254,6 +254,8 @@ int ntfs_open_file(struct volume *volume, uint64_t ino, struct volume_file **ret
     ntfs_lock(v);
     f->node = open_node(v, ino);
     int r = f->node ? load_view(v, f->node) : -ENOMEM;
+    if (!r)
+        ntfs_data_ahead(&f->node->view->data);
     if (r < 0 && f->node)
         close_node(v, f->node);
     ntfs_unlock(v);

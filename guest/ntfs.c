@@ -141,7 +141,7 @@ static int count_name(void *ctx, const FILE_NAME_ATTR *name)
 }
 
 /* A directory's size is that of its index blocks; its links aren't counted (1: find must not guess by it). */
-static int dir_sizes(ntfs_inode *ni, struct volume_attr *ret)
+static int dir_sizes(struct ntfs *v, ntfs_inode *ni, struct volume_attr *ret)
 {
     ret->nlink = 1;
     ntfs_attr *na = ntfs_attr_open(ni, AT_INDEX_ALLOCATION, NTFS_INDEX_I30, 4);
@@ -149,6 +149,10 @@ static int dir_sizes(ntfs_inode *ni, struct volume_attr *ret)
         return errno == ENOENT ? 0 : ntfs_failed();
     ret->size = (uint64_t)na->data_size;
     ret->allocated = (uint64_t)na->allocated_size;
+    if (v->hints) { /* a directory whose attributes are asked for is often listed next */
+        v->hints--;
+        ntfs_attr_ahead(v, na);
+    }
     ntfs_attr_close(na);
     return (int64_t)ret->size < 0 || (int64_t)ret->allocated < 0 ? -EIO : 0;
 }
@@ -189,7 +193,7 @@ static int fill_attr(struct ntfs *v, ntfs_inode *ni, struct volume_attr *ret)
         .birth = time_of(ni->creation_time),
     };
     if (S_ISDIR(s.type))
-        return dir_sizes(ni, ret);
+        return dir_sizes(v, ni, ret);
     if (ni->flags & FILE_ATTR_READONLY && !S_ISLNK(s.type))
         ret->mode &= ~(mode_t)0222;
     r = file_sizes(v, ni, &s, ret);

@@ -39,6 +39,7 @@ struct ntfs {
     struct ntfs_node *nodes[NTFS_NODE_BUCKETS]; /* the open files, see ntfs-open.c */
     /* What follows is protected by lock. */
     uint64_t loads;                /* contents loaded so far, see ntfs_data_load() */
+    unsigned hints;                /* how many more directories are worth one, since the last listing */
     struct ntfs_listing *listings; /* of a writable volume, see ntfs-list.c */
     struct ntfs_inherited {
         uint32_t parent, id; /* security ids: the directory's, and what is made of it; 0: not known yet */
@@ -56,6 +57,9 @@ int ntfs_failed(void);
 int ntfs_write_failed(void);
 
 /* ---- ntfs-device.c ---- */
+/* Of the directories in one listing; more of them would drive each other out of a small cache. */
+enum { NTFS_HINTS = 32 };
+
 /* The library's device over `late`, which outlives it. NULL: no memory. Owned by the library once a mount
  * succeeded. */
 struct ntfs_device *ntfs_disk_device_new(struct late_writes *late, const char *name, bool writable);
@@ -222,6 +226,10 @@ struct ntfs_data {
  * An encrypted one succeeds with `error` set. `name` is AT_UNNAMED or names of the library. Locked. */
 int ntfs_data_load(struct ntfs *v, ntfs_inode *ni, ATTR_TYPES type, ntfschar *name, uint32_t name_len,
                    struct ntfs_data *ret);
+/* Hints that the first bytes are read soon, of a file and of an attribute that isn't loaded: another core's
+ * work where the source is compressed. Never wait. The second is called locked. */
+void ntfs_data_ahead(const struct ntfs_data *d);
+void ntfs_attr_ahead(struct ntfs *v, ntfs_attr *na);
 void ntfs_data_done(struct ntfs_data *d);
 /* As volume_ops.read and .map. Neither takes the lock nor calls the library. */
 int ntfs_data_read(const struct ntfs_data *d, void *buf, size_t len, uint64_t off, size_t *ret_len);

@@ -2,7 +2,7 @@
 /* The kernel's command line, where boot loaders have it:
  *
  *     grub.cfg, menu.lst           lines "linux", "linuxefi", "linux16", "kernel"; nothing is evaluated
- *     loader/entries               "options"
+ *     loader/entries               "options", in /boot and in the EFI system partition
  *     extlinux.conf, syslinux.cfg  "append"
  *     grubenv                      "kernelopts="; the file keeps its 1024 bytes
  *     /etc/kernel/cmdline          entries are made from it later; /etc/default/grub: prepare-linux-grub.c
@@ -271,6 +271,8 @@ int linux_plan_boot(struct linux_plan *l)
         r = plan_text(l, texts[i].path, texts[i].kind);
     r = r < 0 ? r : linux_plan_grub_defaults(l);
     r = r < 0 ? r : plan_entries(l, "boot/loader/entries");
+    r = r < 0 ? r : plan_entries(l, "boot/efi/loader/entries");
+    r = r < 0 ? r : plan_entries(l, "efi/loader/entries");
     r = r < 0 ? r : plan_grubenv(l, "boot/grub2/grubenv");
     r = r < 0 ? r : plan_grubenv(l, "boot/grub/grubenv");
     r = r < 0 ? r : plan_efi(l);

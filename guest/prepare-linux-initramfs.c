@@ -17,14 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum {
     MAX_INDEX = 16 << 20,
     MAX_MODULE = 16 << 20,
     MAX_SEGMENT = 48 << 20, /* an archive of ours */
     MAX_MODULES = 256,      /* in one archive of ours */
-    MAX_IMAGES = 64,
 };
 
 /* What the target's disks (and a keyboard for a passphrase) need. `must`: without it there is no disk;
@@ -58,13 +56,26 @@ static const struct wanted *wanted_modules(const struct prepare *p)
     return of_target[p->target];
 }
 
+void linux_needed_modules(const struct prepare *p, char *ret, size_t size)
+{
+    size_t used = 0;
+    *ret = 0;
+    for (const struct wanted *w = wanted_modules(p); w->name && used < size; w++)
+        if (w->must || w->disk)
+            used += (size_t)snprintf(ret + used, size - used, "%s%s", used ? " " : "", w->name);
+}
+
+static void remake_advice(struct linux_plan *l, char *ret, size_t size)
+{
+    char names[256];
+    linux_needed_modules(l->p, names, sizeof names);
+    linux_remake_advice(l, names, ret, size);
+}
+
 static int block_until_remade(struct linux_plan *l, const char *why)
 {
-    char names[256] = "", advice[512];
-    for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
-        if (w->must || w->disk)
-            snprintf(names + strlen(names), sizeof names - strlen(names), " %s", w->name);
-    linux_remake_advice(l, names, advice, sizeof advice);
+    char advice[640];
+    remake_advice(l, advice, sizeof advice);
     return linux_block(l, advice, "%s", why);
 }
 
@@ -74,6 +85,7 @@ struct kernel {
     char root[512];      /* "lib/modules/6.1.0-amd64" */
     char *dep, *builtin; /* owned: modules.dep and modules.builtin */
     char names[512];     /* the wanted ones that are modules, each behind a space */
+    char missing[512];   /* those of them that the image hasn't, or not with all that they need */
     char lacks[128];     /* the one that it can't do without and lacks */
     const char **add;    /* owned list of places in `dep`: lines' first words */
     size_t add_length[MAX_MODULES];
@@ -184,10 +196,13 @@ static int want_modules(struct kernel *k, const struct initramfs *i, const struc
             snprintf(k->lacks, sizeof k->lacks, "%s", w->name);
         if (!line)
             continue;
+        size_t before = k->n_add;
         add_word(k->names, sizeof k->names, w->name);
         int r = want_line(k, i, line, n);
         if (r < 0)
             return r;
+        if (k->n_add > before)
+            add_word(k->missing, sizeof k->missing, w->name);
     }
     if (!has_disk && !k->lacks[0])
         snprintf(k->lacks, sizeof k->lacks, "%s", disk);
@@ -406,21 +421,62 @@ static int note_lacking(struct linux_plan *l, const char *version, const char *m
     return linux_note(l, "%s", l->lacking);
 }
 
-/* A unified image that lacks some. Another image may be what is booted: so it stands in the way only where
- * there is none. */
-static int note_unified(struct linux_plan *l, const char *path, const struct kernel *k)
+/* ---- a unified image ---- */
+
+/* The first root= of its command line that another bus would give another name; false: none. */
+static bool find_root_by_hardware(struct linux_plan *l, const struct initramfs_file *whole, char *ret,
+                                  size_t size)
 {
+    char line[4096], steady[160];
+    uint64_t at, n;
+    size_t got = 0;
+    bool lost;
+    if (uki_find_section(whole, ".cmdline", &at, &n) < 0 ||
+        whole->read(whole->ctx, line, n < sizeof line - 1 ? n : sizeof line - 1, at, &got) < 0)
+        return false;
+    line[got] = 0;
+    for (const char *p = line + strspn(line, " \n"); *p; p += strspn(p, " \n")) {
+        size_t length = strcspn(p, " \n");
+        snprintf(ret, size, "%.*s", (int)length, p);
+        if (!strncmp(ret, "root=", 5) &&
+            (linux_steady_name(l, ret + 5, steady, sizeof steady, &lost) || lost))
+            return true;
+        p += length;
+    }
+    return false;
+}
+
+/* One that won't do. Another image may be what is booted: so it stands in the way only where there is none.
+ */
+static int note_unified(struct linux_plan *l, const char *path, const struct kernel *k, const char *root,
+                        const struct initramfs_file *whole)
+{
+    char lacks[300] = "", has[300] = "";
+    if (k->n_add)
+        snprintf(lacks, sizeof lacks, " lacks%.200s", k->missing);
+    if (root)
+        snprintf(has, sizeof has, "%s has %.200s in its command line, which is another name here",
+                 lacks[0] ? ", and" : "", root);
     snprintf(l->unified, sizeof l->unified,
-             "%.200s lacks%.200s, and nothing can be put into a unified kernel image, which is signed as a "
-             "whole",
-             path, k->names);
+             "%.200s%s%s; nothing is put into a unified kernel image, which is %s as a whole", path, lacks,
+             has, uki_is_signed(whole) == 1 ? "signed" : "made");
+    if (k->n_add)
+        remake_advice(l, l->unified_advice, sizeof l->unified_advice);
+    else
+        snprintf(l->unified_advice, sizeof l->unified_advice,
+                 "where the guest runs, have the root by its UUID in /etc/kernel/cmdline, and make the image "
+                 "anew");
     return linux_note(l, "%s", l->unified);
 }
 
+/* ---- one image ---- */
+
 static int plan_image(struct linux_plan *l, const char *path, const struct initramfs *i,
-                      const struct initramfs_file *f, bool unified)
+                      const struct initramfs_file *f, const struct initramfs_file *unified)
 {
     struct kernel k = { 0 };
+    char root[300];
+    bool elsewhere = unified && find_root_by_hardware(l, unified, root, sizeof root);
     const char *version = i->kernel;
     if (!version || i->several_kernels)
         return linux_note(l, "%s isn't changed: it has modules of %s kernel", path,
@@ -429,14 +485,14 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
     if (r == -ENOENT)
         r = linux_note(l, "%s isn't changed: the guest has no modules of its kernel %s", path, version);
     else if (r == 0 && (r = want_modules(&k, i, wanted_modules(l->p))) == 0) {
-        l->boots |= !k.lacks[0] && (!unified || !k.n_add);
+        l->boots |= !k.lacks[0] && (!unified || (!k.n_add && !elsewhere));
         for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
             if (strstr(k.names, w->name))
                 add_word(l->modules, sizeof l->modules, w->name);
         if (k.lacks[0])
             r = note_lacking(l, version, k.lacks);
-        else if (k.n_add && unified)
-            r = note_unified(l, path, &k);
+        else if (unified && (k.n_add || elsewhere))
+            r = note_unified(l, path, &k, elsewhere ? root : NULL, unified);
         else if (k.n_add && other_suffix(i, &k) && i->maker == INITRAMFS_UNKNOWN)
             r = block_suffix(l, path, i);
         else if (k.n_add) {
@@ -464,7 +520,7 @@ static int read_image(void *ctx, void *buf, size_t len, uint64_t off, size_t *re
 
 static int look_at_image(struct linux_plan *l, const char *path, bool unified)
 {
-    struct image_file file = { l->p, path, 0 };
+    struct image_file file = { l->p, path, 0 }, whole_file = file;
     struct prepare_stat st;
     struct initramfs image = { 0 };
     struct fault why = { 0 };
@@ -474,17 +530,20 @@ static int look_at_image(struct linux_plan *l, const char *path, bool unified)
     struct initramfs_file f = { read_image, &file, st.size, path, BUDGET - l->unpacked };
     if (l->unpacked >= BUDGET)
         return linux_note(l, "an initramfs isn't looked at: %s is one too many", path);
+    struct initramfs_file whole = f;
+    whole.ctx = &whole_file;
     if (unified) {
         uint64_t n;
-        r = uki_find_initrd(&f, &file.at, &n);
+        r = uki_find_section(&f, ".initrd", &file.at, &n);
         if (r < 0)
             return r == -ENOENT ? 0 : r;
         f.size = n;
+        l->unified_images++;
     }
     r = initramfs_read(&f, &image, &why);
     l->unpacked += image.unpacked;
     if (r == 0) {
-        r = plan_image(l, path, &image, &f, unified);
+        r = plan_image(l, path, &image, &f, unified ? &whole : NULL);
     } else if (r == -EUCLEAN || r == -ENOTSUP || r == -EFBIG) {
         char text[1600];
         fault_format(&why, text, sizeof text);
@@ -495,64 +554,6 @@ static int look_at_image(struct linux_plan *l, const char *path, bool unified)
 }
 
 /* ---- all of them ---- */
-
-struct images {
-    char paths[MAX_IMAGES][300];
-    size_t n;
-    const char *dir; /* that is being listed */
-};
-
-static bool contains_any(const char *name, const char *const *parts)
-{
-    for (; *parts; parts++)
-        if (strstr(name, *parts))
-            return true;
-    return false;
-}
-
-static int note_image(void *ctx, const char *name, uint32_t type)
-{
-    static const char *const others[] = { "kdump", "rescue", ".bak", ".old", ".dpkg-", "~", NULL };
-    struct images *i = ctx;
-    bool named = !strncmp(name, "initrd", 6) || !strncmp(name, "initramfs", 9);
-    if ((type & S_IFMT) == S_IFREG && named && !contains_any(name, others) && strlen(name) < 256 &&
-        i->n < MAX_IMAGES) {
-        char *path = i->paths[i->n];
-        snprintf(path, sizeof i->paths[0], "boot/%s", name);
-        for (size_t k = 0; k < i->n; k++)
-            if (!strcmp(i->paths[k], path)) /* a damaged directory can have a name twice */
-                return 0;
-        i->n++;
-    }
-    return 0;
-}
-
-static int note_unified_image(void *ctx, const char *name, uint32_t type)
-{
-    struct images *i = ctx;
-    size_t n = strlen(name);
-    if ((type & S_IFMT) == S_IFREG && n > 4 && n < 256 && !strcasecmp(name + n - 4, ".efi") &&
-        i->n < MAX_IMAGES)
-        snprintf(i->paths[i->n++], sizeof i->paths[0], "%s/%s", i->dir, name);
-    return 0;
-}
-
-/* Where systemd-boot, or the firmware itself, starts them. */
-static int look_at_unified(struct linux_plan *l, struct images *i)
-{
-    static const char *const dirs[] = { "boot/efi/EFI/Linux", "efi/EFI/Linux", "boot/EFI/Linux" };
-    int r = 0;
-    i->n = 0;
-    for (size_t k = 0; k < sizeof dirs / sizeof dirs[0] && r == 0; k++) {
-        i->dir = dirs[k];
-        r = l->p->ops->list(l->p, dirs[k], note_unified_image, i);
-        r = r == -ENOENT || r == -ENOTDIR ? 0 : r;
-    }
-    for (size_t k = 0; k < i->n && r == 0; k++)
-        r = look_at_image(l, i->paths[k], true);
-    l->unified_images = i->n;
-    return r;
-}
 
 /* Has fstab a volume of its own for /boot? Then *ret is its file system. */
 static bool boot_is_volume(struct linux_plan *l, char ret[16])
@@ -586,21 +587,18 @@ static int say_no_image(struct linux_plan *l)
 
 int linux_plan_initramfs(struct linux_plan *l)
 {
-    struct images *i = calloc(1, sizeof *i);
-    if (!i)
-        return -ENOMEM;
-    int r = l->p->ops->list(l->p, "boot", note_image, i);
-    r = r == -ENOENT ? 0 : r;
-    size_t n = i->n;
-    for (size_t k = 0; k < n && r == 0; k++)
-        r = look_at_image(l, i->paths[k], false);
-    r = r < 0 ? r : look_at_unified(l, i);
-    free(i);
-    if (r == 0 && !n)
+    _cleanup_free_ struct linux_images *i = malloc(sizeof *i);
+    size_t plain = 0;
+    int r = i ? linux_find_images(l, i) : -ENOMEM;
+    for (size_t k = 0; r == 0 && k < i->n; k++) {
+        r = look_at_image(l, i->list[k].path, i->list[k].unified);
+        plain += !i->list[k].unified;
+    }
+    if (r == 0 && !plain)
         r = say_no_image(l);
     if (r == 0 && l->lacking[0] && !l->boots)
         r = linux_block(l, "give the VM a SATA disk, or install a newer kernel", "%s", l->lacking);
     else if (r == 0 && l->unified[0] && !l->boots)
-        r = block_until_remade(l, l->unified);
+        r = linux_block(l, l->unified_advice, "%s", l->unified);
     return r < 0 ? r : linux_plan_makers(l);
 }

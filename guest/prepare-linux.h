@@ -14,7 +14,8 @@ struct linux_plan {
     bool adds_files;   /* a file that wasn't there is planned: SELinux has no label for it */
     char modules[512]; /* those that the target needs and a kernel has, each behind a space */
     char lacking[320]; /* a kernel that the target's disks are unknown to; "": none */
-    char unified[640]; /* a unified kernel image that lacks modules; "": none */
+    char unified[900]; /* a unified kernel image that won't do; "": none */
+    char unified_advice[640];
     size_t unified_images;
     uint64_t unpacked; /* bytes of all images so far */
     bool boots;        /* there is one that has what it needs */
@@ -64,6 +65,20 @@ void linux_put_words(struct linux_out *o, const char *names, const char *have, c
 /* ---- prepare-linux-initramfs.c: the target's modules in every initramfs, now and when it is made anew ----
  */
 int linux_plan_initramfs(struct linux_plan *l);
+/* What the target's disks need, with a space between two. */
+void linux_needed_modules(const struct prepare *p, char *ret, size_t size);
+
+/* ---- prepare-linux-images.c: where they are ---- */
+enum { LINUX_MAX_IMAGES = 64 };
+struct linux_image {
+    char path[300];
+    bool unified; /* a unified kernel image, or another program of EFI's */
+};
+struct linux_images {
+    struct linux_image list[LINUX_MAX_IMAGES];
+    size_t n;
+};
+int linux_find_images(struct linux_plan *l, struct linux_images *ret);
 
 /* ---- prepare-linux-boot.c: the kernel's command line, wherever a boot loader has it ---- */
 #define LINUX_BOOT_REASON "the kernel finds its root by UUID, and speaks on the serial port"
@@ -83,7 +98,7 @@ int linux_plan_efi(struct linux_plan *l);
 
 /* ---- prepare-linux-makers.c: what makes an initramfs anew gets the list of modules, too ---- */
 int linux_plan_makers(struct linux_plan *l);
-/* What to do in the guest so that its initramfs has the modules in `names`, each behind a space. */
+/* What to do in the guest so that its initramfs has the modules in `names`, with spaces between them. */
 void linux_remake_advice(struct linux_plan *l, const char *names, char *ret, size_t size);
 
 /* ---- prepare-linux-net.c: adapters keep their names ---- */

@@ -110,4 +110,9 @@ static inline bool prepare_is_hyperv(const struct prepare *p)
 int plan_windows(struct prepare *p, const char *root);
 /* prepare-linux.c */
 int plan_linux(struct prepare *p);
+/* prepare-unread.c: no guest is found, and this volume, which may be the root of one, can't be read: blocks.
+ * `type` as signature.h has it, or "". */
+int plan_unread(struct prepare *p, const char *volume, const char *type, const char *why);
+/* Is that the type of a volume that a guest can be on? */
+bool prepare_may_be_root(const char *type);
 #endif

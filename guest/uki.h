@@ -6,6 +6,9 @@
  * initramfs has can be told. Source: the UAPI group's "Unified Kernel Image", Microsoft's "PE Format". */
 #include "initramfs.h"
 
-/* Where the initramfs lies in the file. -ENOENT: it is no such image, or has none; or what `read` returns. */
-int uki_find_initrd(const struct initramfs_file *f, uint64_t *ret_at, uint64_t *ret_n);
+/* Where a section lies in the file: ".initrd", ".cmdline". -ENOENT: it is no such image, or has none; or what
+ * `read` returns. */
+int uki_find_section(const struct initramfs_file *f, const char *name, uint64_t *ret_at, uint64_t *ret_n);
+/* 1: it has certificates behind it; 0: none; errors as above. */
+int uki_is_signed(const struct initramfs_file *f);
 #endif

@@ -6,13 +6,15 @@
 #include "volume-compare.h"
 
 #include "../formats/cleanup.h"
+#include "../formats/keyed-hash.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
-    LISTS_BYTES_MAX = 16 << 20
-}; /* of all lists at a time: a quarter of a million names, in both states */
+    LISTS_BYTES_MAX = 16 << 20, /* of all lists at a time: a quarter of a million names, in both states */
+    NAME_BYTES_MAX = 1024,      /* more than 255 UTF-16 units take */
+};
 
 /* ---- lists ---- */
 
@@ -334,19 +336,47 @@ static int by_ino(const void *a, const void *b, void *ctx)
     return x < y ? -1 : x > y;
 }
 
-/* Siblings were added in the order of their names. */
-static void index_kids(struct volume_diff *d)
+/* What the hash doesn't tell apart is told by a second one, of which letters are large. */
+uint64_t volume_diff_cookie(const char *name)
+{
+    char large[NAME_BYTES_MAX + 1];
+    size_t n = 0;
+    for (; name[n] && n < NAME_BYTES_MAX; n++)
+        large[n] = name[n] >= 'A' && name[n] <= 'Z' ? '1' : '0';
+    large[n] = 0;
+    return keyed_hash(keyed_hash(0, name), large) % (DIFF_COOKIE_END - 1) + 1;
+}
+
+struct kid {
+    uint64_t cookie;
+    uint32_t parent, node;
+};
+
+static int by_cookie(const void *a, const void *b)
+{
+    const struct kid *x = a, *y = b;
+    if (x->parent != y->parent)
+        return x->parent < y->parent ? -1 : 1;
+    return x->cookie < y->cookie ? -1 : x->cookie > y->cookie;
+}
+
+static int index_kids(struct volume_diff *d)
 {
     uint32_t at = 0;
-    for (size_t i = 0; i < d->n; i++) {
+    struct kid *all = malloc(d->n * sizeof *all);
+    if (!all)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < d->n; i++) {
         d->nodes[i].first = at;
         at += d->nodes[i].children;
-        d->nodes[i].children = 0;
     }
-    for (size_t i = 1; i < d->n; i++) {
-        struct volume_diff_node *parent = &d->nodes[d->nodes[i].parent];
-        d->kids[parent->first + parent->children++] = (uint32_t)i;
-    }
+    for (uint32_t i = 1; i < d->n; i++)
+        all[i - 1] = (struct kid){ volume_diff_cookie(volume_diff_name(d, i)), d->nodes[i].parent, i };
+    qsort(all, d->n - 1, sizeof *all, by_cookie);
+    for (size_t i = 0; i + 1 < d->n; i++)
+        d->kids[i] = all[i].node;
+    free(all);
+    return 0;
 }
 
 static int make_index(struct volume_diff *d)
@@ -358,7 +388,9 @@ static int make_index(struct volume_diff *d)
     d->dirs = malloc((d->n_dirs ? d->n_dirs : 1) * sizeof *d->dirs);
     if (!d->kids || !d->dirs)
         return -ENOMEM;
-    index_kids(d);
+    int r = index_kids(d);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < d->n; i++)
         if (S_ISDIR(d->nodes[i].type))
             d->dirs[n++] = (uint32_t)i;
@@ -379,19 +411,30 @@ uint32_t volume_diff_dir(const struct volume_diff *d, uint64_t ino)
     return from < d->n_dirs && d->nodes[d->dirs[from]].ino == ino ? d->dirs[from] : DIFF_NONE;
 }
 
-uint32_t volume_diff_child(const struct volume_diff *d, uint32_t dir, const char *name)
+uint32_t volume_diff_behind(const struct volume_diff *d, uint32_t dir, uint64_t cookie)
 {
     const uint32_t *kids = d->kids + d->nodes[dir].first;
-    size_t from = 0, to = d->nodes[dir].children;
+    uint32_t from = 0, to = d->nodes[dir].children;
     while (from < to) {
-        size_t middle = from + (to - from) / 2;
-        int order = strcmp(volume_diff_name(d, kids[middle]), name);
-        if (!order)
-            return kids[middle];
-        if (order < 0)
+        uint32_t middle = from + (to - from) / 2;
+        if (volume_diff_cookie(volume_diff_name(d, kids[middle])) <= cookie)
             from = middle + 1;
         else
             to = middle;
+    }
+    return from;
+}
+
+uint32_t volume_diff_child(const struct volume_diff *d, uint32_t dir, const char *name)
+{
+    const uint32_t *kids = d->kids + d->nodes[dir].first;
+    uint64_t cookie = volume_diff_cookie(name);
+    for (uint32_t i = volume_diff_behind(d, dir, cookie - 1); i < d->nodes[dir].children; i++) {
+        const char *other = volume_diff_name(d, kids[i]);
+        if (!strcmp(other, name))
+            return kids[i];
+        if (volume_diff_cookie(other) != cookie)
+            break;
     }
     return DIFF_NONE;
 }

@@ -28,7 +28,7 @@ enum { DIFF_NONE = UINT32_MAX, DIFF_DEPTH_MAX = 1024 };
 
 struct volume_diff_node {
     uint32_t parent;          /* a node; DIFF_NONE */
-    uint32_t first, children; /* kids[first], ...: in the order of their names' bytes */
+    uint32_t first, children; /* kids[first], ...: in the order of their cookies */
     uint32_t name;            /* in names[] */
     uint64_t ino;             /* of the new state; of what is removed: 0 */
     uint64_t old_size, size;  /* bytes, of files and links */
@@ -69,6 +69,13 @@ DEFINE_CLEANUP(struct volume_diff *, volume_diff_free)
 /* The node of the directory that has this number now. DIFF_NONE. */
 uint32_t volume_diff_dir(const struct volume_diff *d, uint64_t ino);
 uint32_t volume_diff_child(const struct volume_diff *d, uint32_t dir, const char *name);
+/* A number for a name in its directory, the same in every diff of this process: from 1 on, below
+ * DIFF_COOKIE_END. A listing that goes on behind it misses no entry and gives none twice, whatever was added
+ * or went away in between. Drawn at random, so no two names of a directory have the same. */
+uint64_t volume_diff_cookie(const char *name);
+#define DIFF_COOKIE_END (UINT64_C(1) << 60)
+/* Which kid of `dir` comes first behind the cookie; `children` of it: none. */
+uint32_t volume_diff_behind(const struct volume_diff *d, uint32_t dir, uint64_t cookie);
 static inline const char *volume_diff_name(const struct volume_diff *d, uint32_t node)
 {
     return d->names + d->nodes[node].name;

@@ -141,6 +141,7 @@ struct volume_new {
     gid_t gid;
     dev_t rdev;         /* of device nodes */
     const char *target; /* of a link: its text as given */
+    mode_t masked;      /* what the umask took from the mode: a default ACL in the directory gives it back */
 };
 
 /* Drivers embed this as their first member. */

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/windows.bash
 . "$(dirname "$0")/windows.bash"
-need mkfs.ext4 debugfs mkfs.vfat mcopy jq rsync setfattr
+need mkfs.ext4 debugfs mkfs.vfat mcopy jq rsync setfattr python3
 cd "$tmp" || exit 1
 
 changes() { jq -r '.files[] | "\(.what) \(.path)" + (if .attributes then " " + (.attributes | join(",")) else "" end)' "$mnt/diff/changes.json"; }
@@ -87,10 +87,10 @@ volume() {
     applied "$1" base "$mnt/diff/volumes/disk0/files" "$mnt/diff/volumes/disk0/removed.txt" "$mnt/volumes/disk0"
     check_not "$1: nothing can be written there" sh -c "echo x >'$mnt/diff/volumes/disk0/files/etc/new'"
     check_not "$1: nor be made" touch "$mnt/diff/volumes/disk0/files/y"
-    find "$mnt/diff" >before
+    find "$mnt/diff" | sort >before
     unmount
     mount_ok "$2" -- -o "overlay=ov-$1"
-    find "$mnt/diff" >after
+    find "$mnt/diff" | sort >after
     check "$1: the same at the next mount" diff before after
     is "$1: and the same list" "$(changes)" "$(cat list)"
     unmount
@@ -129,6 +129,78 @@ mv "$g/etc/same2" "$g/etc/same"
 is "none" "$(changes)" ""
 cp -p "$g/etc/same" y && cp -p y "$g/etc/copy" && mv "$g/etc/copy" "$g/etc/same"
 is "nor a copy in its place" "$(changes)" ""
+unmount
+
+# ---- what is gone, by the loop that the README prints; names as shells hate them ----
+odd=('two  words' ' leading' 'trailing ' '-rf' '--' '*' '$HOME' "quo'te\"" $'tab\tx' $'cr\r' 'back\slash' '\begins' $'line\nbreak' 'ü')
+mkdir -p names/d
+for name in "${odd[@]}"; do
+    echo x >"names/$name"
+    mkdir "names/d/$name"
+    echo x >"names/d/$name/f"
+done
+echo x >names/kept
+echo x >names/d/kept
+truncate -s 16M names.img
+mkfs.ext4 -q -d names names.img
+sed -n 's/^ *\(while IFS= read -r f; .*done <\)diff\/removed.txt$/\1"$removed"/p' "$(dirname "$0")/../../README.md" >loop
+is "the README has the loop" "$(wc -l <loop)" 1
+sed -i "s|\"/elsewhere/|\"$tmp/elsewhere/|" loop
+mount_ok names.img -- -o scratch
+rm -rf elsewhere
+check "names: the source" rsync -aX "$mnt/volumes/disk0/" elsewhere/
+for name in "${odd[@]}"; do rm -r "$mnt/volumes/disk0/d/$name" "$mnt/volumes/disk0/$name"; done
+echo later >"$mnt/volumes/disk0/later"
+check "names: the loop runs" env removed="$mnt/diff/volumes/disk0/removed.txt" bash -eu loop
+cp "$out" by-hand
+# those that it leaves, as it says: a backslash or a line break in the path
+is "names: what is to be done by hand" "$(grep -c '^by hand: \\' by-hand)" 6
+(cd elsewhere && find . -mindepth 1 -print0 | sort -z | tr '\0\n' '\n?') >left
+cat >wanted <<'LEFT'
+./\begins
+./back\slash
+./d
+./d/\begins
+./d/\begins/f
+./d/back\slash
+./d/back\slash/f
+./d/kept
+./d/line?break
+./d/line?break/f
+./kept
+./line?break
+./lost+found
+LEFT
+check "names: everything else is gone, and nothing more" diff -u <(sort wanted) <(sort left)
+while IFS= read -r f; do
+    f=${f#\\}
+    rm -r -- "elsewhere/$(printf %b "$f" | sed 's|/$||')" || fail "unescaping $f"
+done < <(grep '^\\' "$mnt/diff/volumes/disk0/removed.txt")
+is "names: and by hand the rest" "$(cd elsewhere && find . -mindepth 1 | sort | xargs)" "./d ./d/kept ./kept ./lost+found"
+unmount
+
+# ---- a listing that goes on while edits come and go: no name is missed, none is given twice ----
+mount_ok ext.img -- -o scratch
+cat >listing.py <<'PYTHON'
+import os, sys
+
+g, shown = sys.argv[1] + "/etc", sys.argv[2] + "/etc"
+kept = {f"kept {i} of a long name, so that a page of the listing is soon full" for i in range(1500)}
+for name in kept:
+    open(f"{g}/{name}", "w").close()
+seen = []
+with os.scandir(shown) as entries:
+    for n, entry in enumerate(entries):
+        seen.append(entry.name)
+        if n % 100 == 0:
+            for name in (f"0 {n}", f"z {n}", f"kept {n}"):
+                open(f"{g}/{name}", "w").close()
+        if n % 100 == 50:
+            os.unlink(f"{g}/0 {n - 50}")
+if len(seen) != len(set(seen)) or kept - set(seen):
+    sys.exit(f"{len(seen)} seen, {len(seen) - len(set(seen))} of them twice, {len(kept - set(seen))} missed")
+PYTHON
+check "a listing goes on after edits" python3 listing.py "$mnt/volumes/disk0" "$mnt/diff/volumes/disk0/files"
 unmount
 
 # ---- a damaged directory: said, and the others are compared ----

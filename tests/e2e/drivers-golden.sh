@@ -130,7 +130,7 @@ golden() {
     check "$1: the registry" "$top/tests/tools/driver-golden.py" "$2" "$tmp/before" "$tmp/after" "$pkgs/netkvm/netkvm.inf"
     echo "$1: $(cat "$out")"
     is "$1: the files" "$(comm -13 <(sort "$tmp/files.before") <(sort "$tmp/files.after"))" "$(wanted_files "$oem" | sort)"
-    is "$1: the store's names" "$(cd "$store" && printf '%s\n' * | sed "s/^\([a-z]*\)\.inf_amd64_$infix[0-9a-f]\{16\}$/\1/" | xargs)" \
+    is "$1: the store's names" "$(cd "$store" && printf '%s\n' * | sed "s/^\([a-z]*\)\.inf_amd64_${infix}[0-9a-f]\{16\}$/\1/" | xargs)" \
         "balloon netkvm vioscsi viostor"
     is "$1: none is gone" "$(comm -23 <(sort "$tmp/files.before") <(sort "$tmp/files.after"))" ""
     unmount

@@ -49,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fault why;
     uint64_t at, n_inside;
     memset(&why, 0, sizeof why);
-    if (uki_find_initrd(&f, &at, &n_inside) == 0) {
+    (void)uki_is_signed(&f);
+    if (uki_find_section(&f, ".initrd", &at, &n_inside) == 0) {
         assert(n_inside && at <= size && n_inside <= size - at);
         image = (struct image){ data + at, (size_t)n_inside };
         f.size = n_inside;

@@ -16,6 +16,7 @@ import hashlib
 import json
 import lzma
 import os
+import random
 import re
 import shutil
 import stat
@@ -27,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 
 LIMIT = float(os.environ.get("CORPUS_LIMIT", "20"))  # seconds for a mount, a walk, an unmount
+KEYS_MAX = 2000  # keys read of a hive: each is some ten requests
 HASHED = 600 << 20  # bytes of a disk; longer ones are compared sparsely
 UNPACKERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -328,7 +330,8 @@ def check_volumes(name, mount, info):
 # ---- a hive that is the source ----
 
 def check_hive(mount, path, info):
-    """Its copy is the file, or clean where that was dirty; the first keys and all their values can be read."""
+    """Its copy is the file, or clean where that was dirty; all keys (of a large hive some,
+    of any depth) and all their values can be read."""
     name = os.path.basename(path)
     if os.listdir(f"{mount.at}/registry") != [name] or os.listdir(f"{mount.at}/hives") != [name]:
         raise Wrong("a hive alone isn't registry/NAME and hives/NAME")
@@ -339,10 +342,10 @@ def check_hive(mount, path, info):
     lines = [h.get("why") or "" for h in info["registry"]["hives"]] if dirty else []
     if head[:4] != b"regf" or (head[4:8] != head[8:12] and not any("no log" in line for line in lines)):
         raise Wrong(f"the copy of the hive isn't clean: {lines}")
-    keys, todo = 0, [f"{mount.at}/registry/{name}"]
-    while todo and keys < 300:
+    keys, todo, rng = 0, [f"{mount.at}/registry/{name}"], random.Random(name)
+    while todo and keys < KEYS_MAX:
         keys += 1
-        key = todo.pop(0)
+        key = todo.pop(rng.randrange(len(todo)))
         try:
             entries = list(os.scandir(key))
         except OSError as e:

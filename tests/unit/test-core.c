@@ -116,27 +116,57 @@ static void references_stay_in_trusted_directories(void **state)
 }
 
 /* What was cut off under us before anybody asked about it is neither a hole nor zeros. */
-static void a_file_that_shrinks_is_data_and_eio(void **state)
+/* A file whose first MiB is data and whose second is a hole, cut. What is past the end is nothing that could
+ * be taken for zeros (unless it was seen as a hole before: `seen`), what is before it is as it was, and what
+ * comes back can be read again. */
+static void shrink_to(int fd, const char *path, off_t cut, bool seen)
 {
-    (void)state;
-    char path[] = "/tmp/ferryfs-core-XXXXXX", buf[4096];
-    int fd = mkstemp(path);
-    memset(buf, 'x', sizeof buf);
-    for (off_t at = 0; at < 1 << 20; at += sizeof buf)
-        assert_int_equal(pwrite(fd, buf, sizeof buf, at), sizeof buf);
-    assert_int_equal(ftruncate(fd, 2 << 20), 0);
     struct trust trust = { 0 };
     struct fault fault = { 0 };
     struct file *f;
     struct extent e;
-    for (off_t cut = 3 << 19; cut >= 1 << 19; cut -= 1 << 19) {
-        assert_int_equal(ftruncate(fd, 2 << 20), 0);
-        assert_int_equal(file_open_source(path, &trust, &f, &fault), 0);
-        assert_int_equal(ftruncate(fd, cut), 0);
-        assert_int_equal(file_map(f, 3 << 19, 4096, &e), 0);
-        assert_int_equal(e.kind, EXTENT_DATA);
-        assert_int_equal(file_pread(f, buf, sizeof buf, 3 << 19), -EIO);
-        file_unref(f);
+    char buf[4096], xs[4096], zeros[4096] = { 0 };
+    const uint64_t hole = 3 << 19, last = (1 << 20) - sizeof buf;
+    memset(xs, 'x', sizeof xs);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    for (off_t at = 0; at < 1 << 20; at += sizeof xs)
+        assert_int_equal(pwrite(fd, xs, sizeof xs, at), sizeof xs);
+    assert_int_equal(ftruncate(fd, 2 << 20), 0);
+    assert_int_equal(file_open_source(path, &trust, &f, &fault), 0);
+    if (seen) {
+        assert_int_equal(file_map(f, hole, sizeof buf, &e), 0);
+        assert_int_equal(e.kind, EXTENT_HOLE);
+        assert_int_equal(file_pread(f, buf, sizeof buf, hole), 0);
+        assert_memory_equal(buf, zeros, sizeof buf);
+    }
+    assert_int_equal(ftruncate(fd, cut), 0);
+    assert_int_equal(file_map(f, hole, sizeof buf, &e), 0);
+    assert_true(e.kind == EXTENT_DATA || seen);
+    assert_int_equal(file_map(f, last, sizeof buf, &e), 0);
+    assert_int_equal(e.kind, EXTENT_DATA);
+    assert_int_equal(file_pread(f, buf, sizeof buf, hole), -EIO);
+    assert_int_equal(file_pread(f, buf, sizeof buf, last), cut >= 1 << 20 ? 0 : -EIO);
+    if (cut) { /* a part of it is there */
+        assert_int_equal(file_pread(f, buf, 200, (uint64_t)cut - 100), -EIO);
+        assert_int_equal(file_pread(f, buf, 100, (uint64_t)cut - 100), 0);
+        assert_memory_equal(buf, cut > 1 << 20 ? zeros : xs, 100);
+    }
+    for (off_t at = 0; at < 1 << 20; at += sizeof xs)
+        assert_int_equal(pwrite(fd, xs, sizeof xs, at), sizeof xs);
+    assert_int_equal(file_pread(f, buf, sizeof buf, last), 0);
+    assert_memory_equal(buf, xs, sizeof buf);
+    file_unref(f);
+}
+
+static void a_file_that_shrinks_is_data_and_eio(void **state)
+{
+    (void)state;
+    static const off_t cuts[] = { 3 << 19, 1 << 20, (1 << 20) - 1, 1 << 19, (1 << 19) - 100, 0 };
+    char path[] = "/tmp/ferryfs-core-XXXXXX";
+    int fd = mkstemp(path);
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        shrink_to(fd, path, cuts[i], false);
+        shrink_to(fd, path, cuts[i], true);
     }
     close(fd);
     unlink(path);

@@ -240,8 +240,7 @@ static void included(void **state)
                 "ServiceBinary=%13%\\inbox.sys\n[Both]\nAddReg=br\n[br]\nHKR,,first,,x\n"
                 "[Strings]\nt=\"their text\"\n",
           "one.inf_amd64_1" },
-        { "two.inf",
-          OTHER "[B.NTamd64]\nAddReg=r\n[r]\nHKR,,b,,x\n[Both]\nAddReg=br\n[br]\nHKR,,second,,x\n",
+        { "two.inf", OTHER "[B.NTamd64]\nAddReg=r\n[r]\nHKR,,b,,x\n[Both]\nAddReg=br\n[br]\nHKR,,second,,x\n",
           NULL },
         { 0 },
     };

@@ -143,7 +143,7 @@ static unsigned model_run(const char *options, const char *size, unsigned featur
     return full;
 }
 
-static const unsigned everything = MODEL_LINKS | MODEL_OWNERS | MODEL_XATTRS | MODEL_HOLES;
+static const unsigned everything = MODEL_LINKS | MODEL_OWNERS | MODEL_XATTRS | MODEL_HOLES | MODEL_EXCHANGE;
 
 static void test_ext4(void **state)
 {

@@ -4,6 +4,7 @@
  * data that isn't on the disk yet. In $TMPDIR and in /dev/shm, which has no FIEMAP. */
 #include "formats/host-map.h"
 #include "formats/checked.h"
+#include "formats/file.h"
 #include "unit.h"
 
 #include <fcntl.h>
@@ -189,6 +190,48 @@ static void what_cant_be_asked_is_data(void **state)
     close(fd[1]);
 }
 
+/* Space that was allocated but never written, before and after it was read: the same, or the file says that
+ * it may change, and then a disk asks before it reads. */
+static void stays_in(const char *dir)
+{
+    static char zeros[8192], buf[8192];
+    char path[256];
+    struct file *f;
+    struct fault fault;
+    struct trust trust = { 0 };
+    struct extent before, after;
+    snprintf(path, sizeof path, "%s/ferryfs-host-map-XXXXXX", dir);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    bool allocated = fallocate(fd, 0, 0, BLOCK) == 0 && ftruncate(fd, 2 * BLOCK) == 0;
+    int r = file_open_source(path, &trust, &f, &fault);
+    unlink(path);
+    assert_int_equal(r, 0);
+    if (allocated) {
+        assert_int_equal(file_map(f, 0, sizeof buf, &before), 0);
+        assert_int_equal(file_pread(f, buf, sizeof buf, 0), 0);
+        assert_memory_equal(buf, zeros, sizeof buf);
+        struct file *anew;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        assert_int_equal(file_open_source(path, &trust, &anew, &fault), 0); /* it remembers nothing */
+        assert_int_equal(file_map(anew, 0, sizeof buf, &after), 0);
+        assert_int_equal(file_map_stays(anew), file_map_stays(f));
+        if (file_map_stays(f))
+            assert_int_equal(before.kind, after.kind);
+        file_unref(anew);
+    }
+    file_unref(f);
+    close(fd);
+}
+
+static void what_was_read_changes_no_map_that_stays(void **state)
+{
+    (void)state;
+    const char *dir = getenv("TMPDIR");
+    stays_in(dir ? dir : "/var/tmp");
+    stays_in("/dev/shm");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +239,7 @@ int main(void)
         cmocka_unit_test(tells_it_without_fiemap),
         cmocka_unit_test(empty_and_whole_files),
         cmocka_unit_test(what_cant_be_asked_is_data),
+        cmocka_unit_test(what_was_read_changes_no_map_that_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

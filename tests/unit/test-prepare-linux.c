@@ -379,6 +379,37 @@ static void boot_elsewhere(void **state)
     }
 }
 
+/* No root that can be read: each type has its advice. */
+static void unread_roots(void **state)
+{
+    static const struct {
+        const char *type, *said, *advice;
+    } cases[] = {
+        { "btrfs",
+          "BLOCKED: no guest is found, and disk0p2 (btrfs), which may have it, can't be read: a reason",
+          "put hv_vmbus hv_storvsc into its initramfs (dracut --force --regenerate-all --add-drivers "
+          "\"hv_vmbus hv_storvsc\"" },
+        { "", "BLOCKED: no guest is found, and disk0p2, which may have it, can't be read: a reason",
+          "dracut" },
+        { "bitlocker", "disk0p2 (bitlocker)", "decrypt it where the guest runs" },
+        { "ntfs", "disk0p2 (ntfs)", "prepare the guest where it runs" },
+        { "storage-spaces", "disk0p2 (storage-spaces)", "prepare the guest where it runs" },
+    };
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct toy_guest *g = toy_new(PREPARE_HYPERV);
+        assert_int_equal(plan_unread(&g->prepare, "disk0p2", cases[k].type, "a reason"), 0);
+        assert_int_equal(g->blocks, 1);
+        assert_non_null(strstr(g->said, cases[k].said));
+        assert_non_null(strstr(g->advice, cases[k].advice));
+        toy_free(g);
+    }
+    assert_true(prepare_may_be_root("xfs") && prepare_may_be_root("luks") &&
+                prepare_may_be_root("bitlocker"));
+    assert_false(prepare_may_be_root("swap") || prepare_may_be_root("lvm2") || prepare_may_be_root("fat") ||
+                 prepare_may_be_root(""));
+}
+
 /* ---- what makes images anew ---- */
 
 static const char kvm_words[] = "virtio_pci virtio_blk";
@@ -550,8 +581,86 @@ static void unified_images(void **state)
     free(o.p);
     planned(g);
     assert_int_equal(g->blocks, 0);
+    assert_non_null(strstr(g->said, "efi/EFI/Linux/a.efi lacks virtio_pci virtio_blk; nothing is put into"));
+    toy_free(g);
+}
+
+/* Its command line is the first section; `certified`: there is a certificate table. */
+static void unified_says(const char *const *names, const char *line, bool certified, const char *said,
+                         const char *advice)
+{
+    enum { HEADER = 0x80, OPTIONAL = HEADER + 24, SECTIONS = OPTIONAL + 0xf0, AT = 0x300 };
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    struct cpio_out o = { 0 };
+    uint8_t image[8192];
+    for (; *names; names++)
+        cpio_add(&o, *names, S_IFREG | 0644, "x", 1);
+    assert_int_equal(cpio_end(&o), 0);
+    size_t n = put_unified(image, sizeof image, o.p, o.n);
+    free(o.p);
+    memcpy(image + SECTIONS, ".cmdline", 8);
+    uint32_t fields[] = { (uint32_t)strlen(line), 0, 0x100, AT };
+    memcpy(image + SECTIONS + 8, fields, sizeof fields);
+    memcpy(image + AT, line, strlen(line));
+    uint8_t magic[] = { 0x0b, 0x02 };
+    memcpy(image + OPTIONAL, magic, sizeof magic);
+    uint32_t table[] = { certified ? (uint32_t)n : 0, certified ? 512 : 0 };
+    memcpy(image + OPTIONAL + 144, table, sizeof table);
+    toy_put(g, "boot/efi/EFI/Linux/a.efi", image, n, false);
+    toy_text(g, "lib/modules/6.1/modules.dep", all_modules);
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->blocks, said != NULL);
+    if (said)
+        assert_non_null(strstr(g->said, said));
+    if (advice)
+        assert_non_null(strstr(g->advice, advice));
+    toy_free(g);
+}
+
+static void unified_command_lines(void **state)
+{
+    const char *const all[] = { "usr/lib/modules/6.1/kernel/virtio_pci.ko",
+                                "usr/lib/modules/6.1/kernel/virtio.ko",
+                                "usr/lib/modules/6.1/kernel/virtio-blk.ko", NULL };
+    const char *const some[] = { "usr/lib/modules/6.1/kernel/nvme.ko", NULL };
+    (void)state;
+    unified_says(all, "ro root=UUID=0f-a1 quiet\n", false, NULL, NULL);
+    unified_says(all, "ro root=/dev/sda1 quiet\n", false,
+                 "a.efi has root=/dev/sda1 in its command line, which is another name here; nothing is put "
+                 "into a unified kernel image, which is made as a whole",
+                 "by its UUID in /etc/kernel/cmdline");
+    unified_says(
+        some, "root=/dev/nvme9n1p7", true,
+        "a.efi lacks virtio_pci virtio_blk, and has root=/dev/nvme9n1p7 in its command line, which is "
+        "another name here; nothing is put into a unified kernel image, which is signed as a whole",
+        "virtio_pci virtio_blk");
+}
+
+/* systemd-boot's entries, and what they name, in the system partition; GRUB's, which name what /boot has. */
+static void entries_elsewhere(void **state)
+{
+    static const char entry[] =
+        "title x\nlinux /id/6.1/linux\n initrd\t/id//6.1/initrd $tuned_initrd\n"
+        "initrd /../initrd /id/./6.1/initrd /id/6.1/initrd-rescue\noptions root=/dev/sda1 ro\n";
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    (void)state;
+    put_kernel(g, "conf/initramfs.conf", all_modules, "");
+    struct toy_file *image = toy_find(&g->prepare, "boot/initrd.img-6.1");
+    size_t n = image->n;
+    toy_put(g, "boot/efi/id/6.1/initrd", image->bytes, n, false);
+    toy_put(g, "boot/efi/id/6.1/initrd-rescue", image->bytes, n, false);
+    toy_put(g, "boot/efi/id/6.1/link", "initrd", 6, true);
+    toy_text(g, "boot/efi/loader/entries/a.conf", entry);
+    toy_text(g, "boot/efi/loader/entries/b.conf", "initrd /id/6.1/initrd\ninitrd /id/6.1/link");
+    toy_text(g, "boot/loader/entries/c.conf", "initrd /boot/initrd.img-6.1\noptions root=/dev/sda1\n");
+    planned(g);
+    size_t grown = toy_find(&g->prepare, "boot/initrd.img-6.1")->n;
+    assert_true(grown > n);
+    assert_int_equal(toy_find(&g->prepare, "boot/efi/id/6.1/initrd")->n, grown);
+    assert_int_equal(toy_find(&g->prepare, "boot/efi/id/6.1/initrd-rescue")->n, n);
     assert_non_null(
-        strstr(g->said, "efi/EFI/Linux/a.efi lacks virtio_pci virtio_blk, and nothing can be put"));
+        strstr(text_of(g, "boot/efi/loader/entries/a.conf"), "options root=UUID=0f-a1 ro console="));
+    assert_non_null(strstr(text_of(g, "boot/loader/entries/c.conf"), "options root=UUID=0f-a1 console="));
     toy_free(g);
 }
 
@@ -574,7 +683,7 @@ static void unified_cut(void **state)
         struct toy_file bytes = { .bytes = image, .n = cut };
         struct initramfs_file f = { read_bytes, &bytes, cut, "a.efi", 0 };
         uint64_t at = 0, length = 0;
-        int r = uki_find_initrd(&f, &at, &length);
+        int r = uki_find_section(&f, ".initrd", &at, &length);
         assert_int_equal(r, cut >= 0x400 + sizeof some ? 0 : -ENOENT);
         if (r == 0) {
             assert_int_equal(at, 0x400);
@@ -586,7 +695,7 @@ static void unified_cut(void **state)
     struct toy_file bytes = { .bytes = image, .n = n };
     struct initramfs_file f = { read_bytes, &bytes, n, "a.efi", 0 };
     uint64_t at, length;
-    assert_int_equal(uki_find_initrd(&f, &at, &length), -ENOENT);
+    assert_int_equal(uki_find_section(&f, ".initrd", &at, &length), -ENOENT);
 }
 
 int main(void)
@@ -606,7 +715,10 @@ int main(void)
         cmocka_unit_test(makers),
         cmocka_unit_test(dracut_lists),
         cmocka_unit_test(efi_fallback),
+        cmocka_unit_test(unread_roots),
         cmocka_unit_test(unified_images),
+        cmocka_unit_test(unified_command_lines),
+        cmocka_unit_test(entries_elsewhere),
         cmocka_unit_test(unified_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

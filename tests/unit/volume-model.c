@@ -43,10 +43,24 @@ struct model {
     struct m_entry entries[ENTRIES];
     unsigned full, shrink;
     unsigned long steps;
+    const uint8_t *input; /* not owned; NULL: by seed */
+    size_t left;
 };
+
+static uint32_t draw_input(struct model *m, uint32_t n)
+{
+    uint32_t v = 0;
+    for (uint32_t range = n - 1; range && m->left; range >>= 8) {
+        v = v << 8 | *m->input++;
+        m->left--;
+    }
+    return v % n;
+}
 
 static uint32_t rnd(struct model *m, uint32_t n)
 {
+    if (m->input)
+        return draw_input(m, n);
     m->seed = m->seed * 6364136223846793005ull + 1442695040888963407ull;
     return (uint32_t)(m->seed >> 33) % n;
 }
@@ -69,6 +83,17 @@ struct model *model_new(unsigned features, uint64_t seed)
     m->shrink = 30;
     m->inodes[0] = (struct m_inode){ .used = true, .mode = S_IFDIR | 0755, .links = 2, .ino = VOLUME_ROOT };
     return m;
+}
+
+void model_input(struct model *m, const uint8_t *data, size_t n)
+{
+    m->input = data;
+    m->left = n;
+}
+
+size_t model_input_left(const struct model *m)
+{
+    return m->left;
 }
 
 void model_free(struct model *m)
@@ -146,34 +171,45 @@ void model_detach(struct model *m)
 
 /* ---- choosing ---- */
 
-static int pick_dir(struct model *m)
+static bool is_file(const struct m_inode *i)
 {
-    for (int tries = 0; tries < 60; tries++) {
-        int i = (int)rnd(m, INODES);
-        if (m->inodes[i].used && S_ISDIR(m->inodes[i].mode) && m->inodes[i].links)
-            return i;
-    }
-    return 0;
+    return i->used && S_ISREG(i->mode);
 }
 
-static int pick_entry(struct model *m)
+static bool is_dir(const struct m_inode *i)
 {
-    for (int tries = 0; tries < 200; tries++) {
-        int e = (int)rnd(m, ENTRIES);
-        if (m->entries[e].used)
-            return e;
-    }
-    return -1;
+    return i->used && S_ISDIR(i->mode) && i->links;
+}
+
+/* -1: there is none. */
+static int pick_inode(struct model *m, bool (*fits)(const struct m_inode *i))
+{
+    int all[INODES];
+    uint32_t n = 0;
+    for (int i = 0; i < INODES; i++)
+        if (fits(&m->inodes[i]))
+            all[n++] = i;
+    return n ? all[rnd(m, n)] : -1;
+}
+
+static int pick_dir(struct model *m)
+{
+    return pick_inode(m, is_dir);
 }
 
 static int pick_file(struct model *m)
 {
-    for (int tries = 0; tries < 200; tries++) {
-        int i = (int)rnd(m, INODES);
-        if (m->inodes[i].used && S_ISREG(m->inodes[i].mode))
-            return i;
-    }
-    return -1;
+    return pick_inode(m, is_file);
+}
+
+static int pick_entry(struct model *m)
+{
+    int all[ENTRIES];
+    uint32_t n = 0;
+    for (int e = 0; e < ENTRIES; e++)
+        if (m->entries[e].used)
+            all[n++] = e;
+    return n ? all[rnd(m, n)] : -1;
 }
 
 static void pick_name(struct model *m, char out[64])
@@ -337,6 +373,40 @@ static int rename_expected(struct model *m, int e, int dir, int victim, unsigned
     return directory && has_entries(m, m->entries[victim].inode) ? -ENOTEMPTY : 0;
 }
 
+static void op_exchange(struct model *m)
+{
+    int e = pick_entry(m), dir = pick_dir(m);
+    char name[64];
+    if (e < 0)
+        return;
+    int other = rnd(m, 4) ? pick_entry(m) : -1;
+    if (other >= 0) {
+        dir = m->entries[other].dir;
+        snprintf(name, sizeof name, "%s", m->entries[other].name);
+    } else {
+        pick_name(m, name);
+        other = find(m, dir, name);
+    }
+    struct m_entry *a = &m->entries[e], *b = other >= 0 ? &m->entries[other] : NULL;
+    bool loop = b && ((S_ISDIR(m->inodes[a->inode].mode) && lies_in(m, dir, a->inode)) ||
+                      (S_ISDIR(m->inodes[b->inode].mode) && lies_in(m, a->dir, b->inode)));
+    int r =
+        m->v->ops->rename(m->v, m->inodes[a->dir].ino, a->name, m->inodes[dir].ino, name, RENAME_EXCHANGE);
+    if (is_full(m, r))
+        return;
+    check_result(m, "exchange", r, !b ? -ENOENT : loop ? -EINVAL : 0);
+    if (r)
+        return;
+    int inode = a->inode;
+    a->inode = b->inode;
+    b->inode = inode;
+    uint64_t ino;
+    check_result(m, "lookup of the one", m->v->ops->lookup(m->v, m->inodes[a->dir].ino, a->name, &ino), 0);
+    assert_int_equal(ino, m->inodes[a->inode].ino);
+    check_result(m, "lookup of the other", m->v->ops->lookup(m->v, m->inodes[b->dir].ino, b->name, &ino), 0);
+    assert_int_equal(ino, m->inodes[b->inode].ino);
+}
+
 static void op_rename(struct model *m)
 {
     int e = pick_entry(m), dir = pick_dir(m);
@@ -353,6 +423,8 @@ static void op_rename(struct model *m)
         return;
     if (victim == e && flags && r == -EEXIST)
         return;
+    if (want == -EEXIST && r == -EINVAL && lies_in(m, dir, t->inode))
+        return; /* both are so; it is the kernel that says which comes first */
     check_result(m, "rename", r, want);
     if (r)
         return;
@@ -539,7 +611,10 @@ void model_step(struct model *m)
         op_write(m);
         break;
     case 6:
-        op_rename(m);
+        if (m->features & MODEL_EXCHANGE && !rnd(m, 4))
+            op_exchange(m);
+        else
+            op_rename(m);
         break;
     case 7:
         op_read(m);

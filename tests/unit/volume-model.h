@@ -13,12 +13,16 @@ enum model_features {
     MODEL_XATTRS = 4,
     MODEL_HOLES = 8, /* fallocate */
     MODEL_CASELESS = 16,
+    MODEL_EXCHANGE = 32, /* RENAME_EXCHANGE */
 };
 
 struct model;
 
 struct model *model_new(unsigned features, uint64_t seed);
 void model_free(struct model *m);
+/* From now on what is random comes from these bytes (not copied; zeros behind their end). */
+void model_input(struct model *m, const uint8_t *data, size_t n);
+size_t model_input_left(const struct model *m);
 /* The volume that the model goes with from now on; files that were open are not. */
 void model_attach(struct model *m, struct volume *v);
 /* Closes all files, so that the volume can be closed. */

@@ -98,9 +98,11 @@ static int remember(struct planner *p, const char *name)
     size_t n = strlen(name);
     if (!i || !found || !found->inf)
         return 0;
-    for (const char *at = i->included; at; at = strchr(at, '\n'), at += at != NULL)
+    for (const char *at = i->included, *end; at; at = end ? end + 1 : NULL) {
+        end = strchr(at, '\n');
         if (!strncasecmp(at, name, n) && (!at[n] || at[n] == '\n'))
             return 0;
+    }
     i->included = i->included ? driver_text(p, "%s\n%s", i->included, name) : name;
     return i->included ? 0 : driver_no_memory(p);
 }

@@ -330,11 +330,11 @@ static void write_files(struct check *c)
     struct driver_edit *e = c->e;
     const struct driver_plan *plan = e->plan;
     char path[512];
+    for (size_t i = 0; i < plan->n_old_files && plan->boot_critical && !e->err; i++)
+        remove_old(e, &plan->old_files[i]); /* before anything is planned that it could take for an old one */
     write_stored(e, base_name(c->inf->path), c->inf);
     if (c->catalog)
         write_stored(e, plan->catalog, c->catalog);
-    for (size_t i = 0; i < plan->n_old_files && plan->boot_critical && !e->err; i++)
-        remove_old(e, &plan->old_files[i]);
     for (size_t i = 0; i < plan->n_files; i++) {
         if (plan->files[i].store) {
             if (plan->boot_critical)

@@ -135,15 +135,9 @@ enum verdict { HOLDS, BROKEN, NOT_KNOWN };
 
 static const struct cert *certificate_of(const struct signer *s, const struct certs *certs)
 {
-    for (size_t i = 0; i < certs->n; i++) {
-        uint8_t serial[64];
-        size_t n = sizeof serial;
-        const struct cert *c = &certs->v[i];
-        struct der issuer = { c->issuer.data, c->issuer.size };
-        if (der_equal(issuer, s->issuer) && gnutls_x509_crt_get_serial(c->crt, serial, &n) >= 0 &&
-            der_equal((struct der){ serial, n }, s->serial))
-            return c;
-    }
+    for (size_t i = 0; i < certs->n; i++)
+        if (der_equal(certs->v[i].issuer, s->issuer) && der_equal(certs->v[i].serial, s->serial))
+            return &certs->v[i];
     return NULL;
 }
 
@@ -193,13 +187,28 @@ static enum verdict by_key(const struct signer *s, gnutls_pubkey_t key, struct d
     return r >= 0 ? HOLDS : NOT_KNOWN;
 }
 
+static enum verdict by_certificate(const struct signer *s, const struct cert *cert, struct der over)
+{
+    gnutls_x509_crt_t crt;
+    gnutls_pubkey_t key;
+    enum verdict v = NOT_KNOWN;
+    if (cert_import(cert, &crt) < 0)
+        return v;
+    if (gnutls_pubkey_init(&key) >= 0) {
+        if (gnutls_pubkey_import_x509(key, crt, 0) >= 0)
+            v = by_key(s, key, over);
+        gnutls_pubkey_deinit(key);
+    }
+    gnutls_x509_crt_deinit(crt);
+    return v;
+}
+
 /* Does the signer's signature hold for these bytes? */
 static int verify(const struct signer *s, const struct cert *cert, struct der content, enum verdict *ret)
 {
-    gnutls_pubkey_t key;
     struct der_item digest;
     struct der over = content;
-    uint8_t *set = NULL;
+    _cleanup_free_ uint8_t *set = NULL;
     *ret = BROKEN;
     if (s->digest == GNUTLS_DIG_UNKNOWN) {
         *ret = NOT_KNOWN;
@@ -218,14 +227,8 @@ static int verify(const struct signer *s, const struct cert *cert, struct der co
         set[0] = DER_SET;
         over.p = set;
     }
-    int r = gnutls_pubkey_init(&key);
-    if (r >= 0) {
-        r = gnutls_pubkey_import_x509(key, cert->crt, 0);
-        *ret = r < 0 ? NOT_KNOWN : by_key(s, key, over);
-        gnutls_pubkey_deinit(key);
-    }
-    free(set);
-    return r == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : 0;
+    *ret = by_certificate(s, cert, over);
+    return 0;
 }
 
 /* ---- time stamps ---- */
@@ -305,7 +308,7 @@ static int time_stamp(const struct signer *s, const struct certs *certs, bool *r
 /* ---- who signs ---- */
 
 /* For code, or as Microsoft signs drivers: WHQL and attestation, Windows itself, OEMs. */
-static bool may_sign(const struct cert *c)
+static bool may_sign(gnutls_x509_crt_t crt)
 {
     static const char *const good[] = {
         "1.3.6.1.5.5.7.3.3",
@@ -319,7 +322,7 @@ static bool may_sign(const struct cert *c)
     for (unsigned i = 0; i < MAX_PURPOSES; i++) {
         char oid[OID_MAX] = "";
         size_t n = sizeof oid;
-        int r = gnutls_x509_crt_get_key_purpose_oid(c->crt, i, oid, &n, NULL);
+        int r = gnutls_x509_crt_get_key_purpose_oid(crt, i, oid, &n, NULL);
         if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
             return i == 0; /* one that names no purpose is for all */
         if (r < 0)
@@ -333,19 +336,22 @@ static bool may_sign(const struct cert *c)
 
 static enum catalog_state judge(const struct cert *cert, enum verdict v, const struct chain *chain, time_t at)
 {
+    gnutls_x509_crt_t crt;
     if (v == BROKEN)
         return CATALOG_ALTERED;
     if (chain->disallowed)
         return CATALOG_DISALLOWED;
     if (chain->end == CHAIN_NOWHERE)
         return CATALOG_UNTRUSTED;
-    if (!may_sign(cert))
-        return CATALOG_USAGE;
-    if (v == NOT_KNOWN || chain->end == CHAIN_UNKNOWN)
+    if (v == NOT_KNOWN || cert_import(cert, &crt) < 0)
         return CATALOG_UNKNOWN;
-    time_t from = gnutls_x509_crt_get_activation_time(cert->crt);
-    time_t to = gnutls_x509_crt_get_expiration_time(cert->crt);
-    return at < from || at > to ? CATALOG_EXPIRED : CATALOG_GOOD;
+    bool may = may_sign(crt);
+    gnutls_x509_crt_deinit(crt);
+    if (!may)
+        return CATALOG_USAGE;
+    if (chain->end == CHAIN_UNKNOWN)
+        return CATALOG_UNKNOWN;
+    return at < cert->from || at > cert->to ? CATALOG_EXPIRED : CATALOG_GOOD;
 }
 
 static int look_at(struct der d, const struct certs *certs, struct der content, const struct trust *trust,
@@ -363,7 +369,7 @@ static int look_at(struct der d, const struct certs *certs, struct der content, 
         return 0;
     }
     cert_name(cert, ret->signer);
-    ret->issued = gnutls_x509_crt_get_activation_time(cert->crt);
+    ret->issued = cert->from;
     int r = verify(&s, cert, content, &v);
     if (!r)
         r = time_stamp(&s, certs, &ret->stamped, &now);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where a guest's boot loader gets an initramfs from:
  *
- *     /boot/initrd*, initramfs*    GRUB's, and those of a system partition that is /boot
- *     loader/entries/X.conf        "initrd" names one, "efi" and "uki" a unified kernel image, from the top
- * of the partition that the entry is in: kernel-install and systemd-boot keep copies there, in directories of
- * their own EFI/Linux/X.efi              unified kernel images, which systemd-boot finds by itself
+ *     /boot/initrd*, initramfs*  GRUB's, and those of a system partition that is /boot
+ *     loader/entries/X.conf      "initrd" names one, "efi" and "uki" a unified kernel image, from the top of
+ *                                the partition that the entry is in (kernel-install keeps copies there)
+ *     EFI/Linux/X.efi            unified kernel images, which systemd-boot finds by itself
  *
  * Each is found once: bytes must not be put behind it twice. FAT's names have no case.
  * Source: the UAPI group's "Boot Loader Specification"; kernel-install(8). */
@@ -166,8 +166,7 @@ static int look_at_entries(struct linux_plan *l, struct linux_images *i, const c
 int linux_find_images(struct linux_plan *l, struct linux_images *ret)
 {
     ret->n = 0;
-    int r = l->p->ops->list(l->p, "boot", note_image, &(struct finding){ ret, "boot" });
-    r = r == -ENOENT ? 0 : r;
+    int r = look_in(l, ret, "boot", note_image);
     for (size_t k = 0; k < N_ROOTS && r == 0; k++) {
         char dir[64];
         snprintf(dir, sizeof dir, "%s/EFI/Linux", roots[k]);

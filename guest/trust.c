@@ -5,12 +5,13 @@
 #include "../formats/hash.h"
 
 #include <errno.h>
-#include <gnutls/abstract.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 enum { PROP_CERT = 32, THUMBPRINT = 40, MAX_DEPTH = 8, MAX_CHECKS = 64 };
+/* Of an RSA key, whose check takes the product of both. In use are 4096 and 17. */
+enum { MAX_KEY_BITS = 16384, MAX_EXPONENT_BYTES = 8 };
 
 struct trust {
     struct certs certs;
@@ -31,45 +32,33 @@ static bool sha(const char *algorithm, const void *p, size_t n, char ret[DIGEST_
     return true;
 }
 
-static int public_key(gnutls_x509_crt_t crt, char ret[65])
+/* Certificate, TBSCertificate: version, serial number, algorithm, issuer, validity, subject, public key. */
+static bool cert_parse(struct cert *c)
 {
-    gnutls_pubkey_t key;
-    gnutls_datum_t spki = { 0 };
-    char hex[DIGEST_HEX_MAX] = "";
-    int r = gnutls_pubkey_init(&key);
-    if (r < 0)
-        return r;
-    r = gnutls_pubkey_import_x509(key, crt, 0);
-    if (r >= 0)
-        r = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER, &spki);
-    if (r >= 0 && !sha("SHA256", spki.data, spki.size, hex))
-        r = GNUTLS_E_MEMORY_ERROR;
-    memcpy(ret, hex, 64);
-    ret[64] = 0;
-    gnutls_free(spki.data);
-    gnutls_pubkey_deinit(key);
-    return r;
-}
-
-static void cert_done(struct cert *c)
-{
-    gnutls_free(c->subject.data);
-    gnutls_free(c->issuer.data);
-    if (c->crt)
-        gnutls_x509_crt_deinit(c->crt);
-}
-
-static int cert_read(struct cert *c, struct der der)
-{
-    gnutls_datum_t raw = { (unsigned char *)(uintptr_t)der.p, (unsigned)der.n };
-    int r = gnutls_x509_crt_init(&c->crt);
-    if (r >= 0)
-        r = gnutls_x509_crt_import(c->crt, &raw, GNUTLS_X509_FMT_DER);
-    if (r >= 0)
-        r = gnutls_x509_crt_get_raw_dn(c->crt, &c->subject);
-    if (r >= 0)
-        r = gnutls_x509_crt_get_raw_issuer_dn(c->crt, &c->issuer);
-    return r < 0 ? r : public_key(c->crt, c->key);
+    struct der d = c->whole;
+    struct der_item i, from, to;
+    char hex[DIGEST_HEX_MAX];
+    if (!der_take(&d, DER_SEQUENCE, &i) || d.n)
+        return false;
+    d = i.in;
+    if (!der_take(&d, DER_SEQUENCE, &i))
+        return false;
+    d = i.in;
+    der_take(&d, DER_0, &i);
+    if (!der_take(&d, DER_INTEGER, &i))
+        return false;
+    c->serial = i.in;
+    if (!der_take(&d, DER_SEQUENCE, &i) || !der_take(&d, DER_SEQUENCE, &i))
+        return false;
+    c->issuer = i.whole;
+    if (!der_take(&d, DER_SEQUENCE, &i) || !der_next(&i.in, &from) || !der_next(&i.in, &to) ||
+        !der_time(&from, &c->from) || !der_time(&to, &c->to) || !der_take(&d, DER_SEQUENCE, &i))
+        return false;
+    c->subject = i.whole;
+    if (!der_take(&d, DER_SEQUENCE, &i) || !sha("SHA256", i.whole.p, i.whole.n, hex))
+        return false;
+    memcpy(c->key, hex, sizeof c->key);
+    return true;
 }
 
 int certs_add(struct certs *certs, struct der der, enum trust_use use, size_t max)
@@ -77,23 +66,59 @@ int certs_add(struct certs *certs, struct der der, enum trust_use use, size_t ma
     struct cert c = { .use = use };
     if (certs->n >= max)
         return -EFBIG;
-    if (der.n > TRUST_MAX_CERT)
+    if (!der.n || der.n > TRUST_MAX_CERT)
         return 0;
-    int r = cert_read(&c, der);
-    struct cert *v = r < 0 ? NULL : reallocarray(certs->v, certs->n + 1, sizeof *v);
-    if (!v) {
-        cert_done(&c);
-        return r >= 0 || r == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : 0;
+    c.bytes = malloc(der.n);
+    if (!c.bytes)
+        return -ENOMEM;
+    memcpy(c.bytes, der.p, der.n);
+    c.whole = (struct der){ c.bytes, der.n };
+    struct cert *v = NULL;
+    bool parsed = cert_parse(&c);
+    if (!parsed || !(v = reallocarray(certs->v, certs->n + 1, sizeof *v))) {
+        free(c.bytes);
+        return parsed ? -ENOMEM : 0;
     }
     certs->v = v;
     certs->v[certs->n++] = c;
     return 0;
 }
 
+static bool is_quick(gnutls_x509_crt_t crt)
+{
+    gnutls_datum_t m = { 0 }, e = { 0 };
+    unsigned bits = 0;
+    int algorithm = gnutls_x509_crt_get_pk_algorithm(crt, &bits);
+    if (algorithm != GNUTLS_PK_RSA)
+        return algorithm >= 0 && bits <= MAX_KEY_BITS;
+    bool quick = bits <= MAX_KEY_BITS && gnutls_x509_crt_get_pk_rsa_raw(crt, &m, &e) >= 0 &&
+                 e.size <= MAX_EXPONENT_BYTES;
+    gnutls_free(m.data);
+    gnutls_free(e.data);
+    return quick;
+}
+
+int cert_import(const struct cert *cert, gnutls_x509_crt_t *ret)
+{
+    gnutls_x509_crt_t crt;
+    gnutls_datum_t raw = { cert->bytes, (unsigned)cert->whole.n };
+    int r = gnutls_x509_crt_init(&crt);
+    if (r < 0)
+        return r;
+    r = gnutls_x509_crt_import(crt, &raw, GNUTLS_X509_FMT_DER);
+    if (r >= 0 && !is_quick(crt))
+        r = GNUTLS_E_UNSUPPORTED_SIGNATURE_ALGORITHM;
+    if (r < 0)
+        gnutls_x509_crt_deinit(crt);
+    else
+        *ret = crt;
+    return r;
+}
+
 void certs_done(struct certs *certs)
 {
     for (size_t i = 0; i < certs->n; i++)
-        cert_done(&certs->v[i]);
+        free(certs->v[i].bytes);
     free(certs->v);
     *certs = (struct certs){ 0 };
 }
@@ -120,14 +145,15 @@ static size_t value_length(const char *text)
 }
 
 /* The common name in a name in DER, else all of it. */
-static void name_of(const gnutls_datum_t *der, char ret[TRUST_NAME_MAX])
+static void name_of(struct der name, char ret[TRUST_NAME_MAX])
 {
+    gnutls_datum_t der = { (unsigned char *)(uintptr_t)name.p, (unsigned)name.n };
     gnutls_x509_dn_t dn;
     gnutls_datum_t text = { 0 };
     ret[0] = 0;
     if (gnutls_x509_dn_init(&dn) < 0)
         return;
-    if (gnutls_x509_dn_import(dn, der) >= 0 && gnutls_x509_dn_get_str(dn, &text) >= 0) {
+    if (gnutls_x509_dn_import(dn, &der) >= 0 && gnutls_x509_dn_get_str(dn, &text) >= 0) {
         const char *cn = strstr((const char *)text.data, "CN=");
         size_t n = cn ? value_length(cn += 3) : text.size;
         if (n >= TRUST_NAME_MAX)
@@ -142,7 +168,7 @@ static void name_of(const gnutls_datum_t *der, char ret[TRUST_NAME_MAX])
 
 void cert_name(const struct cert *cert, char ret[TRUST_NAME_MAX])
 {
-    name_of(&cert->subject, ret);
+    name_of(cert->subject, ret);
 }
 
 /* ---- what the guest knows ---- */
@@ -232,20 +258,11 @@ struct search {
     unsigned checks;
 };
 
-static bool same(const gnutls_datum_t *a, const gnutls_datum_t *b)
-{
-    return a->size == b->size && !memcmp(a->data, b->data, a->size);
-}
-
 static bool disallowed(const struct trust *t, const struct cert *c)
 {
-    uint8_t raw[20];
-    size_t n = sizeof raw;
-    char hex[THUMBPRINT + 1] = "";
-    if (gnutls_x509_crt_get_fingerprint(c->crt, GNUTLS_DIG_SHA1, raw, &n) < 0)
+    char hex[DIGEST_HEX_MAX];
+    if (!t->n_disallowed || !sha("SHA1", c->whole.p, c->whole.n, hex))
         return false;
-    for (size_t i = 0; i < n; i++)
-        snprintf(hex + 2 * i, 3, "%02x", raw[i]);
     for (size_t i = 0; i < t->n_disallowed; i++)
         if (!strcasecmp(t->disallowed[i], hex))
             return true;
@@ -260,12 +277,12 @@ static enum chain_end end_of(const struct trust *t, const struct cert *c)
             return known[i].end;
     for (size_t i = 0; i < t->certs.n; i++)
         if (t->certs.v[i].use == TRUST_ROOT && !strcmp(t->certs.v[i].key, c->key) &&
-            same(&t->certs.v[i].subject, &c->subject))
+            der_equal(t->certs.v[i].subject, c->subject))
             return CHAIN_GUEST;
     return CHAIN_NOWHERE;
 }
 
-static void reached(struct search *s, enum chain_end end, const gnutls_datum_t *name, bool bad)
+static void reached(struct search *s, enum chain_end end, struct der name, bool bad)
 {
     if (end < s->best->end || (s->best->top[0] && end == s->best->end))
         return;
@@ -274,18 +291,32 @@ static void reached(struct search *s, enum chain_end end, const gnutls_datum_t *
     name_of(name, s->best->top);
 }
 
-/* Has the parent signed it? A root needs no mark that it may: old ones have none. */
-static bool issued(struct search *s, const struct cert *child, const struct cert *parent)
+/* A root needs no mark that it may sign: old ones have none. */
+static bool verify(const struct cert *child, const struct cert *parent, bool root)
 {
+    gnutls_x509_crt_t a, b;
     unsigned status = ~0u, flags = GNUTLS_VERIFY_DISABLE_TIME_CHECKS |
                                    GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS | GNUTLS_VERIFY_ALLOW_BROKEN |
                                    GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1 |
                                    GNUTLS_VERIFY_IGNORE_UNKNOWN_CRIT_EXTENSIONS;
-    if (!same(&child->issuer, &parent->subject) || s->checks++ >= MAX_CHECKS)
-        return false;
-    if (end_of(s->t, parent) != CHAIN_NOWHERE)
+    if (root)
         flags |= GNUTLS_VERIFY_DISABLE_CA_SIGN | GNUTLS_VERIFY_ALLOW_ANY_X509_V1_CA_CRT;
-    return gnutls_x509_crt_verify(child->crt, &parent->crt, 1, flags, &status) >= 0 && !status;
+    if (cert_import(child, &a) < 0)
+        return false;
+    int r = cert_import(parent, &b);
+    if (r >= 0) {
+        r = gnutls_x509_crt_verify(a, &b, 1, flags, &status);
+        gnutls_x509_crt_deinit(b);
+    }
+    gnutls_x509_crt_deinit(a);
+    return r >= 0 && !status;
+}
+
+/* Has the parent signed it? */
+static bool issued(struct search *s, const struct cert *child, const struct cert *parent)
+{
+    return der_equal(child->issuer, parent->subject) && s->checks++ < MAX_CHECKS &&
+           verify(child, parent, end_of(s->t, parent) != CHAIN_NOWHERE);
 }
 
 static void climb(struct search *s, const struct cert *c, unsigned depth, bool bad);
@@ -309,18 +340,18 @@ static void climb(struct search *s, const struct cert *c, unsigned depth, bool b
     char issuer[TRUST_NAME_MAX];
     bad = bad || disallowed(s->t, c);
     if (end != CHAIN_NOWHERE)
-        reached(s, end, &c->subject, bad);
+        reached(s, end, c->subject, bad);
     if (depth >= MAX_DEPTH || end == CHAIN_MICROSOFT)
         return;
     bool any = climb_to(s, c, s->with, depth, bad);
     any = climb_to(s, c, &s->t->certs, depth, bad) || any;
     if (any || end != CHAIN_NOWHERE)
         return;
-    name_of(&c->issuer, issuer);
+    name_of(c->issuer, issuer);
     for (size_t i = 0; i < sizeof microsoft_names / sizeof microsoft_names[0]; i++)
-        if (!same(&c->issuer, &c->subject) && !strcmp(issuer, microsoft_names[i]))
+        if (!der_equal(c->issuer, c->subject) && !strcmp(issuer, microsoft_names[i]))
             end = CHAIN_UNKNOWN;
-    reached(s, end, &c->issuer, bad);
+    reached(s, end, c->issuer, bad);
 }
 
 void trust_chain(const struct trust *t, const struct certs *with, const struct cert *leaf, struct chain *ret)

@@ -27,14 +27,17 @@ enum {
     TRUST_MAX_CERTS = 2048,
     TRUST_MAX_DISALLOWED = 2048,
     TRUST_MAX_BLOB = 64 << 10,
-    TRUST_MAX_CERT = 16 << 10, /* bytes of one certificate that is looked at */
+    TRUST_MAX_CERT = 8 << 10, /* bytes of one certificate that is looked at */
     TRUST_NAME_MAX = 120,
 };
 
+/* As it is read by our own walk. GnuTLS takes it apart only when it is needed, one at a time: a certificate
+ * of 8 KiB can be made to need a MiB there, and ten milliseconds. */
 struct cert {
-    gnutls_x509_crt_t crt;
-    gnutls_datum_t subject, issuer; /* owned: the names in DER */
-    char key[65];                   /* SHA-256 of the public key's SubjectPublicKeyInfo */
+    uint8_t *bytes;                            /* owned */
+    struct der whole, serial, issuer, subject; /* in them; the serial's content */
+    time_t from, to;                           /* it is valid */
+    char key[65];                              /* SHA-256 of the public key's SubjectPublicKeyInfo */
     enum trust_use use;
 };
 struct certs {
@@ -45,6 +48,8 @@ struct certs {
 /* What isn't a certificate is passed over: 0. -ENOMEM; -EFBIG: there are `max` already. */
 int certs_add(struct certs *certs, struct der der, enum trust_use use, size_t max);
 void certs_done(struct certs *certs);
+/* For GnuTLS: its code; on success the caller deinits it. A key that would take long is refused. */
+int cert_import(const struct cert *cert, gnutls_x509_crt_t *ret);
 /* Its common name, or all of its subject's name; printable, for people. */
 void cert_name(const struct cert *cert, char ret[TRUST_NAME_MAX]);
 

@@ -16,46 +16,22 @@ systemd=/usr/lib/systemd/boot/efi
 for file in $firmware $nvram $systemd/linuxx64.efi.stub $systemd/systemd-bootx64.efi /usr/lib/grub/x86_64-efi/linux.mod; do
     [ -r "$file" ] || skip "$file is not there"
 done
-mapfile -t found < <("$top/tests/tools/guest-kernel")
-[ ${#found[@]} = 3 ] || skip "no kernel in /boot that can be read, and none in build/guest-kernel"
-kernel=${found[0]} modules_root=${found[1]} version=${found[2]}
+# shellcheck source=tests/e2e/kernel.bash
+. "$(dirname "$0")/kernel.bash"
 wanted=(virtio_pci virtio_blk virtio_scsi)
 own=(ata_piix sd_mod crc32c_generic ext4) # of the machine that it comes from, and for its file system
-modprobe -d "$modules_root/" -S "$version" --show-depends -a "${wanted[@]}" 2>/dev/null | grep -q ^builtin &&
+needed_for "${wanted[@]}" | grep -q ^builtin &&
     skip "the kernel $version has virtio built in"
 word=word-$RANDOM$RANDOM
 esp_mib=48 root_mib=64
 boot_seconds=150
 cd "$tmp" || exit 1
 
-modules_of() { # modules_of NAME...: their files, with those that they need
-    modprobe -d "$modules_root/" -S "$version" --show-depends -a "$@" 2>/dev/null |
-        sed -n 's/^insmod \(.*\.ko[.a-z]*\).*/\1/p' | awk '!seen[$0]++'
-}
-
-copy_modules() { # copy_modules ROOT NAME...
-    local at=lib/modules/$version path
-    modules_of "${@:2}" >modules.list
-    while read -r path; do
-        path=${path##*/"$version"/}
-        install -D -m 644 "$modules_root/$at/$path" "$1/$at/$path" || return
-    done <modules.list
-    cp "$modules_root/$at"/modules.{builtin,builtin.modinfo,order} "$1/$at/" && depmod -b "$1" "$version"
-}
-
-copy_busybox() { # copy_busybox ROOT
-    local library
-    mkdir -p "$1/bin"
-    cp "$(command -v busybox)" "$1/bin/busybox"
-    ln -sf busybox "$1/bin/sh"
-    ldd "$1/bin/busybox" | grep -o '/lib[^ ]*' | while read -r library; do install -D "$library" "$1/$library" || return; done
-}
-
 # make_initramfs FILE MODULE...: loads what conf/modules lists, waits for the root by its UUID, and runs its script.
 make_initramfs() {
     rm -rf image
-    mkdir -p image/{conf,scripts,dev,proc,sys,root,run}
-    copy_busybox image && copy_modules image "${@:2}" && printf '%s\n' "${@:2}" >image/conf/modules
+    mkdir -p image/{bin,conf,scripts,dev,proc,sys,root,run}
+    install_busybox image sh && install_modules image "${@:2}" && printf '%s\n' "${@:2}" >image/conf/modules
     : >image/conf/initramfs.conf
     cat >image/init <<'T'
 #!/bin/sh
@@ -83,7 +59,7 @@ T
 
 make_tree() {
     mkdir -p root/{boot/efi,etc/initramfs-tools,usr/bin,root}
-    copy_modules root "${wanted[@]}" "${own[@]}" hv_vmbus hv_storvsc
+    install_modules root "${wanted[@]}" "${own[@]}" hv_vmbus hv_storvsc
     printf 'UUID=%s / ext4 errors=remount-ro 0 1\nUUID=1234-ABCD /boot/efi vfat umask=0077 0 1\n' "$debian_uuid" >root/etc/fstab
     printf 'ID=debian\nPRETTY_NAME="Ferry Linux 3"\n' >root/etc/os-release
     printf '%s\n' "${own[@]}" >root/etc/initramfs-tools/modules

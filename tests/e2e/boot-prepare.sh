@@ -13,11 +13,10 @@ need qemu-system-x86_64 qemu-img syslinux mkfs.fat mcopy mkfs.ext4 sfdisk cpio z
 export MTOOLSRC=/dev/null MTOOLS_SKIP_CHECK=1
 mbr=/usr/lib/syslinux/mbr/mbr.bin
 [ -r "$mbr" ] || skip "$mbr is not there"
-mapfile -t found < <("$top/tests/tools/guest-kernel")
-[ ${#found[@]} = 3 ] || skip "no kernel in /boot that can be read, and none in build/guest-kernel"
-kernel=${found[0]} modules_root=${found[1]} version=${found[2]}
+# shellcheck source=tests/e2e/kernel.bash
+. "$(dirname "$0")/kernel.bash"
 wanted=(virtio_pci virtio_blk virtio_scsi)
-modprobe -d "$modules_root/" -S "$version" --show-depends -a "${wanted[@]}" 2>/dev/null | grep -q ^builtin &&
+needed_for "${wanted[@]}" | grep -q ^builtin &&
     skip "the kernel $version has virtio built in"
 word=word-$RANDOM$RANDOM
 initrd=boot/initrd.img-$version
@@ -52,35 +51,19 @@ make_initramfs() {
     TMPDIR=$tmp as_installed mkinitramfs -d "$tmp/conf" -o "$tmp/narrow" "$version"
 }
 
-# The modules of the target, and of the initramfs, with all that they need; depmod makes their index.
-copy_modules() { # copy_modules ROOT
-    local at=lib/modules/$version path
-    modprobe -d "$modules_root/" -S "$version" --show-depends -a "${wanted[@]}" sd_mod nvme ext4 crc32c_generic \
-        hv_vmbus hv_storvsc 2>/dev/null | sed -n 's/^insmod \(.*\.ko[.a-z]*\).*/\1/p' | sort -u >modules.list
-    while read -r path; do
-        path=${path##*/"$version"/}
-        install -D -m 644 "$modules_root/$at/$path" "$1/$at/$path" || return
-    done <modules.list
-    cp "$modules_root/$at"/modules.{builtin,builtin.modinfo,order} "$1/$at/" && depmod -b "$1" "$version"
-}
-
 make_tree() { # make_tree ROOT
     local library
     mkdir -p "$1"/usr/{bin,sbin,lib,lib64} "$1"/{boot,dev,etc/init.d,etc/rc.d,etc/initramfs-tools,proc,root,run,sys,tmp}
     for library in bin sbin lib lib64; do ln -s "usr/$library" "$1/$library"; done
-    cp "$(command -v busybox)" "$1/bin/busybox"
-    for library in sh mount sync poweroff init; do ln -s busybox "$1/bin/$library"; done
+    install_busybox "$1" sh mount sync poweroff init
     ln -s ../bin/busybox "$1/sbin/init"
-    ldd "$1/bin/busybox" | grep -o '/lib[^ ]*' | while read -r library; do
-        install -D "$library" "$1/$library" || return
-    done
     printf '/dev/sda2 / ext4 errors=remount-ro 0 1\n/dev/sda1 /boot vfat defaults 0 2\n' >"$1/etc/fstab"
     printf 'ID=ferry\nNAME="Ferry Linux"\nPRETTY_NAME="Ferry Linux 1"\n' >"$1/etc/os-release"
     printf '# as MODULES=list had them\nnvme\n' >"$1/etc/initramfs-tools/modules"
     printf '::sysinit:/etc/init.d/rcS\n' >"$1/etc/inittab"
     printf '#!/bin/sh\nfor script in /etc/rc.d/*.sh; do [ ! -e "$script" ] || . "$script"; done\npoweroff -f\n' >"$1/etc/init.d/rcS"
     chmod +x "$1/etc/init.d/rcS"
-    copy_modules "$1"
+    install_modules "$1" "${wanted[@]}" sd_mod nvme ext4 crc32c_generic hv_vmbus hv_storvsc
 }
 
 # The script that prints the word.
@@ -123,12 +106,12 @@ T
         dd if=ext4.img of=disk.img bs=1M seek=$((1 + fat_mib)) conv=notrunc,sparse status=none
 }
 
-modules_of() { (zstd -dc "$1" 2>/dev/null || cat "$1") | cpio -it --quiet 2>/dev/null | grep -c "/$2\\.ko"; }
+count_modules() { (zstd -dc "$1" 2>/dev/null || cat "$1") | cpio -it --quiet 2>/dev/null | grep -c "/$2\\.ko"; }
 
 as_installed true 2>namespace.err || skip "mkinitramfs needs a mount namespace and overlayfs here: $(head -n 1 namespace.err)"
 check "an initramfs" make_initramfs
-is "it has a driver of disks" "$(modules_of narrow sd_mod)" 1
-is "and no virtio" "$(modules_of narrow 'virtio_\(pci\|blk\|scsi\)')" 0
+is "it has a driver of disks" "$(count_modules narrow sd_mod)" 1
+is "and no virtio" "$(count_modules narrow 'virtio_\(pci\|blk\|scsi\)')" 0
 check "a file tree" make_tree root
 check "a FAT partition that boots" make_boot_partition
 check "a disk of both" make_small_disk

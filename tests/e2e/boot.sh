@@ -9,9 +9,8 @@ need qemu-system-x86_64 qemu-img syslinux mkfs.fat mcopy mkfs.ext4 sfdisk cpio c
 export MTOOLSRC=/dev/null MTOOLS_SKIP_CHECK=1
 mbr=/usr/lib/syslinux/mbr/mbr.bin
 [ -r "$mbr" ] || skip "$mbr is not there"
-mapfile -t found < <("$top/tests/tools/guest-kernel")
-[ ${#found[@]} = 3 ] || skip "no kernel in /boot that can be read, and none in build/guest-kernel"
-kernel=${found[0]} modules_root=${found[1]} version=${found[2]}
+# shellcheck source=tests/e2e/kernel.bash
+. "$(dirname "$0")/kernel.bash"
 modules=(virtio_pci virtio_blk crc32c_generic ext4)
 
 cd "$tmp" || exit 1
@@ -21,8 +20,7 @@ disk_mib=90
 # Copies the modules that aren't part of the kernel, and all that they need, as modules/NN-NAME.ko in the order of loading.
 copy_modules() {
     local path n=10 name
-    modprobe -d "$modules_root/" -S "$version" --show-depends -a "${modules[@]}" 2>/dev/null |
-        sed -n 's/^insmod \(.*\.ko[.a-z]*\).*/\1/p' | awk '!seen[$0]++' >modules.list
+    modules_of "${modules[@]}" >modules.list
     while read -r path; do
         name=${path##*/}
         name=initramfs/modules/$n-${name%%.*}.ko

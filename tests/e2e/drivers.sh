@@ -195,7 +195,7 @@ check_not "no file outside of the store" test -e "$windows/System32/drivers/netk
 check_not "and nothing in what boots" test -e "$system/DriverDatabase/DriverInfFiles/$netkvm"
 is "an adapter's values are its driver's key's" \
     "$(v "$mnt/registry/HKLM/DRIVERS/DriverDatabase/DriverPackages/$(cd "$store" && echo netkvm.inf_*)/Configurations/kvmnet6.ndi/Driver/Ndi/Service.sz")" "netkvm "
-hives_hold "with three" "SYSTEM DRIVERS" three
+hives_hold "with three" "SYSTEM DRIVERS"
 
 # What runs from the store (13), as virtio-win builds it for Windows 11: by a build number that a 17763 has.
 mkdir "$tmp/pkg-run"

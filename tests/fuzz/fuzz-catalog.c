@@ -3,17 +3,10 @@
  * the bytes, nothing is good that nobody has signed, and the same is said twice. The first byte says whether
  * a Blob is first, which ends at a length in the next two. */
 #include "guest/catalog.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -7,18 +7,11 @@
 #include "formats/checked.h"
 #include "formats/file-gzip.h"
 #include "formats/gzip-index.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { CONTENT_MAX = 3 << 20 };
 

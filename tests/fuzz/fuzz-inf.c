@@ -2,18 +2,11 @@
 /* The INF parser and the planner over it, on any bytes: the same twice, what is found is found again, and no
  * file of a plan leads out of the package or of the guest's directories. The first byte chooses the guest. */
 #include "guest/driver-plan.h"
+#include "promise.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct driver_target targets[] = {
     { DRIVER_X86, 6, 1, 7601, DRIVER_WORKSTATION, 0, "C:\\Windows", "x.inf_x86_neutral_0" },

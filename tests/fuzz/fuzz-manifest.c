@@ -2,19 +2,12 @@
 /* manifest.c on any text. Beyond "no crash": every entry is found again when it is written out in the plain
  * form, and names neither nothing nor a second line. */
 #include "formats/manifest.h"
+#include "promise.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_entry(const struct manifest_entry *e)
 {

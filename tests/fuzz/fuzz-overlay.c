@@ -3,17 +3,10 @@
  * read and is written out is read as the same again. */
 #include "formats/json.h"
 #include "formats/overlay-impl.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char *copy(const struct json *j)
 {

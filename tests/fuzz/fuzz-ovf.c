@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The OVF parser on any bytes. Beyond "no crash": what it gives hangs together, and twice alike. */
 #include "formats/ovf.h"
+#include "promise.h"
 
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_drive(const struct ovf *o, const struct ovf_drive *d)
 {

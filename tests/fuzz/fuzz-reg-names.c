@@ -2,17 +2,10 @@
 /* Names of keys and values: any units become a file name that means them again, and any file name is either
  * refused or means one name. */
 #include "registry/names.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool means(const struct reg_parsed *p, struct hive_name name)
 {

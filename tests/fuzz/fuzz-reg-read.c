@@ -2,17 +2,10 @@
 /* The reader of .reg files on any bytes: an end, in the bounds that it promises, and an error with its line.
  */
 #include "registry/reg-read.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int on_key(void *ctx, const struct hive_name *parts, size_t n, bool deleted, struct reg_error *error)
 {

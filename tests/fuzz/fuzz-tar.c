@@ -3,19 +3,12 @@
  * names are normalised, the last of a name is found, and no reference leaves. */
 #include "formats/checked.h"
 #include "formats/tar.h"
+#include "promise.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool is_normalised(const char *name)
 {

@@ -2,17 +2,10 @@
 /* Bytes that have a text are given back by it; a text that makes a value is given back by its bytes, up to
  * the forms that people may write; and what no check refused on the way isn't refused at the end. */
 #include "registry/value-text.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void from_bytes(uint32_t type, const uint8_t *data, size_t size)
 {

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The .vmx parser on any bytes: what it accepts is sorted, found again, and the same twice. */
 #include "formats/vmx.h"
+#include "promise.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PROMISE(x)                                                                                           \
-    do {                                                                                                     \
-        if (!(x))                                                                                            \
-            abort();                                                                                         \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -173,7 +173,8 @@ for i in 1 2; do
 done
 for i in 1 2; do
     wait "${writers[i - 1]}"
-    is "writers $i: $(tr '\n' ' ' <"$tmp/writers$i")" $? 0
+    status=$?
+    is "writers $i: $(tr '\n' ' ' <"$tmp/writers$i")" $status 0
     cat "$tmp/writers$i"
 done
 touch "$tmp/stop"

@@ -150,7 +150,8 @@ done
 mnt=$main
 for i in 1 2; do
     wait "${readers[i - 1]}"
-    is "readers $i: $(tr '\n' ' ' <"$tmp/readers$i")" $? 0
+    status=$? # of the readers: what is expanded next has one of its own
+    is "readers $i: $(tr '\n' ' ' <"$tmp/readers$i")" $status 0
     cat "$tmp/readers$i"
 done
 check "the other mounts came and went more than once" test $rounds -gt 1

@@ -594,6 +594,8 @@ int linux_plan_initramfs(struct linux_plan *l)
         r = look_at_image(l, i->list[k].path, i->list[k].unified);
         plain += !i->list[k].unified;
     }
+    if (r == 0 && i->left_out[0])
+        r = linux_note(l, "an initramfs isn't looked at: %s is one too many", i->left_out);
     if (r == 0 && !plain)
         r = say_no_image(l);
     if (r == 0 && l->lacking[0] && !l->boots)

@@ -77,6 +77,7 @@ struct linux_image {
 struct linux_images {
     struct linux_image list[LINUX_MAX_IMAGES];
     size_t n;
+    char left_out[300]; /* the first one that `list` had no room for */
 };
 int linux_find_images(struct linux_plan *l, struct linux_images *ret);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a plan for a Linux guest has, file by file; and that a second one has nothing. Initramfs images:
  * test-initramfs.c, and that all of it boots: tests/e2e/prepare-linux.sh. */
+#include "guest/prepare-linux.h"
 #include "guest/uki.h"
 #include "toy-prepare.h"
 #include "unit.h"
@@ -585,6 +586,25 @@ static void unified_images(void **state)
     toy_free(g);
 }
 
+static void too_many_images(void **state)
+{
+    (void)state;
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    char path[64];
+    for (int k = 0; k < LINUX_MAX_IMAGES + 2; k++) {
+        snprintf(path, sizeof path, "boot/initrd.img-%02d", k);
+        toy_text(g, path, "x");
+        struct linux_plan l = { .p = &g->prepare };
+        struct linux_images i;
+        assert_int_equal(linux_find_images(&l, &i), 0);
+        assert_int_equal(i.n, k < LINUX_MAX_IMAGES ? k + 1 : LINUX_MAX_IMAGES);
+        assert_string_equal(i.left_out, k < LINUX_MAX_IMAGES ? "" : "boot/initrd.img-64");
+    }
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_non_null(strstr(g->said, "an initramfs isn't looked at: boot/initrd.img-64 is one too many"));
+    toy_free(g);
+}
+
 /* Its command line is the first section; `certified`: there is a certificate table. */
 static void unified_says(const char *const *names, const char *line, bool certified, const char *said,
                          const char *advice)
@@ -717,6 +737,7 @@ int main(void)
         cmocka_unit_test(efi_fallback),
         cmocka_unit_test(unread_roots),
         cmocka_unit_test(unified_images),
+        cmocka_unit_test(too_many_images),
         cmocka_unit_test(unified_command_lines),
         cmocka_unit_test(entries_elsewhere),
         cmocka_unit_test(unified_cut),

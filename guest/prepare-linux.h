@@ -19,6 +19,10 @@ struct linux_plan {
     size_t unified_images;
     uint64_t unpacked; /* bytes of all images so far */
     bool boots;        /* there is one that has what it needs */
+    struct linux_link_file {
+        char path[64], text[160];
+    } * links; /* owned: what names adapters, for the images too */
+    size_t n_links;
     bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
 };
 

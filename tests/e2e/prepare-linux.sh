@@ -83,7 +83,7 @@ prepared() {
     like "$1: grub.cfg" "$(cat "$mnt/guest/boot/grub/grub.cfg")" "linux.* root=UUID=$debian_uuid ro .*console=ttyS0"
     like "$1: GRUB's defaults" "$(cat "$mnt/guest/etc/default/grub")" 'console=ttyS0'
     like "$1: the adapter's name" "$(tr '\n' ' ' <"$mnt/guest/etc/systemd/network/10-ferryfs-ens192.link")" \
-        "^\[Match\] MACAddress=$need_mac Type=ether +\[Link\] Name=ens192"
+        "^\[Match\] MACAddress=$need_mac Path=\*pci-\* +\[Link\] Name=ens192"
     is "$1: the tools are masked" "$(readlink "$mnt/guest/etc/systemd/system/vmtoolsd.service" | sed 's,.*/,,')" null
     is "$1: the file that was there is a part" "$(head -c "$size" "$mnt/guest$initrd" | sha)" "$(sha narrow)"
     check "$1: copied out" cp "$mnt/disks/disk0/disk.qcow2" "$1.qcow2"

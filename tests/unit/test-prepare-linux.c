@@ -1,25 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a plan for a Linux guest has, file by file; and that a second one has nothing. Initramfs images:
  * test-initramfs.c, and that all of it boots: tests/e2e/prepare-linux.sh. */
-#include "guest/prepare-linux.h"
 #include "guest/uki.h"
-#include "toy-prepare.h"
+#include "toy-linux.h"
 #include "unit.h"
-
-static const char *text_of(struct toy_guest *g, const char *path)
-{
-    struct toy_file *f = toy_find(&g->prepare, path);
-    return f && f->bytes ? (const char *)f->bytes : "(none)";
-}
-
-/* Plans and applies; planned once more, nothing is left to do. */
-static void planned(struct toy_guest *g)
-{
-    assert_int_equal(plan_linux(&g->prepare), 0);
-    size_t changes = g->changes;
-    assert_int_equal(plan_linux(&g->prepare), 0);
-    assert_int_equal(g->changes, changes);
-}
 
 /* `before` becomes `after`. */
 static void becomes(enum prepare_target target, const char *path, const char *before, const char *after)
@@ -188,7 +172,7 @@ static void link_is(enum prepare_target target, const char *path, const char *te
 
 static void network(void **state)
 {
-    static const char first[] = "[Match]\nMACAddress=00:0c:29:00:00:01\nType=ether\n\n[Link]\nName=ens192\n";
+    static const char first[] = "[Match]\nMACAddress=00:0c:29:00:00:01\nPath=*pci-*\n\n[Link]\nName=ens192\n";
     (void)state;
     /* In the order of their numbers. */
     link_is(PREPARE_KVM, "etc/network/interfaces",
@@ -237,32 +221,6 @@ static void tools(void **state)
     assert_null(toy_find(&g->prepare, "etc/lvm/devices/system.devices"));
     assert_non_null(toy_find(&g->prepare, ".autorelabel"));
     toy_free(g);
-}
-
-/* An image of that maker, in boot/, of a kernel that has these modules. */
-static void put_kernel(struct toy_guest *g, const char *maker_file, const char *dep, const char *builtin)
-{
-    struct cpio_out o = { 0 };
-    cpio_add(&o, maker_file, S_IFREG | 0644, NULL, 0);
-    cpio_add(&o, "usr/lib/modules/6.1/kernel/nvme.ko", S_IFREG | 0644, "x", 1);
-    assert_int_equal(cpio_end(&o), 0);
-    toy_put(g, "boot/initrd.img-6.1", o.p, o.n, false);
-    free(o.p);
-    toy_text(g, "lib/modules/6.1/modules.dep", dep);
-    toy_text(g, "lib/modules/6.1/modules.builtin", builtin);
-    toy_text(g, "lib/modules/6.1/kernel/nvme.ko", "nvme");
-    toy_text(g, "lib/modules/6.1/kernel/virtio_pci.ko", "pci");
-    toy_text(g, "lib/modules/6.1/kernel/virtio-blk.ko", "blk");
-    toy_text(g, "lib/modules/6.1/kernel/virtio.ko", "virtio");
-}
-
-static const char all_modules[] =
-    "kernel/nvme.ko:\nkernel/virtio_pci.ko: kernel/virtio.ko\nkernel/virtio.ko:\n"
-    "kernel/virtio-blk.ko: kernel/virtio.ko\n";
-
-static int read_image(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret)
-{
-    return toy_read_at(ctx, "boot/initrd.img-6.1", buf, len, off, ret);
 }
 
 static void images(void **state)
@@ -586,25 +544,6 @@ static void unified_images(void **state)
     toy_free(g);
 }
 
-static void too_many_images(void **state)
-{
-    (void)state;
-    struct toy_guest *g = toy_new(PREPARE_KVM);
-    char path[64];
-    for (int k = 0; k < LINUX_MAX_IMAGES + 2; k++) {
-        snprintf(path, sizeof path, "boot/initrd.img-%02d", k);
-        toy_text(g, path, "x");
-        struct linux_plan l = { .p = &g->prepare };
-        struct linux_images i;
-        assert_int_equal(linux_find_images(&l, &i), 0);
-        assert_int_equal(i.n, k < LINUX_MAX_IMAGES ? k + 1 : LINUX_MAX_IMAGES);
-        assert_string_equal(i.left_out, k < LINUX_MAX_IMAGES ? "" : "boot/initrd.img-64");
-    }
-    assert_int_equal(plan_linux(&g->prepare), 0);
-    assert_non_null(strstr(g->said, "an initramfs isn't looked at: boot/initrd.img-64 is one too many"));
-    toy_free(g);
-}
-
 /* Its command line is the first section; `certified`: there is a certificate table. */
 static void unified_says(const char *const *names, const char *line, bool certified, const char *said,
                          const char *advice)
@@ -737,7 +676,6 @@ int main(void)
         cmocka_unit_test(efi_fallback),
         cmocka_unit_test(unread_roots),
         cmocka_unit_test(unified_images),
-        cmocka_unit_test(too_many_images),
         cmocka_unit_test(unified_command_lines),
         cmocka_unit_test(entries_elsewhere),
         cmocka_unit_test(unified_cut),

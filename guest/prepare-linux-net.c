@@ -291,9 +291,9 @@ static int add_link(struct linux_plan *l, const struct adapter *a)
 {
     struct linux_link_file *f = &l->links[l->n_links++];
     snprintf(f->path, sizeof f->path, INITRAMFS_LINKS "%s.link", a->name);
-    /* A bridge, a bond, a VLAN may have the MAC too, but no path (Type=ether would say it, but to no udev
-     * before version 243). On Hyper-V a virtual function has the MAC of the adapter that it stands for: only
-     * one gets the name. */
+    /* A bridge, a bond, a VLAN may have the MAC too, but no path. (Type=ether would say it, but the udev of
+     * systemd 229 matches nothing by it.) On Hyper-V a virtual function has the MAC of the adapter that it
+     * stands for: only one gets the name. */
     snprintf(f->text, sizeof f->text, "[Match]\nMACAddress=%s\n%s\n[Link]\nName=%s\n", a->mac,
              prepare_is_hyperv(l->p) ? "Driver=hv_netvsc\n" : "Path=*pci-*\n", a->name);
     return linux_file(l, f->path, f->text, 0644, "the adapter keeps the name that the configuration has");

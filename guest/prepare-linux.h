@@ -86,7 +86,7 @@ struct linux_images {
 int linux_find_images(struct linux_plan *l, struct linux_images *ret);
 
 /* ---- prepare-linux-boot.c: the kernel's command line, wherever a boot loader has it ---- */
-#define LINUX_BOOT_REASON "the kernel finds its root by UUID, and speaks on the serial port"
+const char *linux_boot_reason(const struct linux_plan *l);
 int linux_plan_boot(struct linux_plan *l);
 bool linux_wants_console(const struct linux_plan *l);
 /* Has a command line, or a part of one, a console that isn't a screen? */

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/windows.bash"
 # shellcheck source=tests/e2e/drivers.bash
 . "$(dirname "$0")/drivers.bash"
-need sgdisk mkntfs ntfs-3g hivexregedit hivexsh hivexml regfinfo regfexport python3 jq
+need sgdisk mkntfs ntfs-3g hivexregedit hivexsh hivexml regfexport python3 jq
 have_corpus || skip "there is no corpus"
 make_windows "$tmp/disk.img" || skip "no NTFS volume can be made here"
 

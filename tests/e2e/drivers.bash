@@ -52,17 +52,18 @@ hives_hold() {
 
 # hives_read WHAT HIVES [NAME]: hivex and libregf read the hives. NAME: what they read is kept, for hives_equal.
 hives_read() {
-    local hive to
+    local hive to buffered=${FERRYFS%/*}/tests/buffered.so
+    [ -e "$buffered" ] || buffered=
     sync "$mnt/info.json"
     for hive in $2; do
         to=$tmp/${3-now}.$hive
         cp "$windows/System32/config/$hive" "$tmp/$hive"
-        check "$1: $hive by hivexregedit" sh -c "hivexregedit --export '$tmp/$hive' '\\' >'$to.reg'"
         check "$1: $hive by hivexml" sh -c "hivexml '$tmp/$hive' >'$to.xml'"
-        check "$1: $hive by regfinfo" sh -c "regfinfo '$tmp/$hive' >'$to.info'"
-        is "$1: as many keys by both" "$(grep -c '(key:)' "$to.info")" "$(grep -o '<node' "$to.xml" | wc -l)"
-        check "$1: $hive by regfexport" sh -c "regfexport '$tmp/$hive' >'$to.regf' 2>'$tmp/regf.err'"
+        check "$1: $hive by regfexport" sh -c "LD_PRELOAD='$buffered' regfexport '$tmp/$hive' >'$to.regf' 2>'$tmp/regf.err'"
         is "$1: and it complains of nothing" "$(cat "$tmp/regf.err")" ""
+        is "$1: as many keys by both" "$(grep -c '^Key path: ' "$to.regf")" "$(grep -o '<node' "$to.xml" | wc -l)"
+        # where a key lies in the file and when it was written are no part of what it holds
+        sed -i 's|<byte_run [^>]*>||g; s|<mtime>[^<]*</mtime>||g' "$to.xml"
     done
 }
 
@@ -70,7 +71,7 @@ hives_read() {
 hives_equal() {
     local hive
     for hive in $2; do
-        check "$1: $hive as hivexregedit reads it" cmp "$tmp/$3.$hive.reg" "$tmp/$4.$hive.reg"
+        check "$1: $hive as hivexml reads it" cmp "$tmp/$3.$hive.xml" "$tmp/$4.$hive.xml"
         check "$1: $hive as regfexport reads it" cmp "$tmp/$3.$hive.regf" "$tmp/$4.$hive.regf"
     done
 }

@@ -11,7 +11,7 @@
 . "$(dirname "$0")/drivers.bash"
 # shellcheck source=tests/e2e/kill.bash
 . "$(dirname "$0")/kill.bash"
-need hivexregedit ntfs-3g
+need hivexregedit hivexml ntfs-3g
 points=2
 if grep -qa __asan_init "$FERRYFS"; then points=1; fi # for the paths: what the kills are for is seen without
 points=${FERRYFS_DRIVER_POINTS:-$points}
@@ -117,7 +117,7 @@ judge() {
     done
     check "$1: SYSTEM" "$FERRYFS" --check-hive "$tmp/SYSTEM"
     check "$1: SOFTWARE" "$FERRYFS" --check-hive "$tmp/SOFTWARE"
-    check "$1: hivex reads SYSTEM" sh -c "hivexregedit --export '$tmp/SYSTEM' '\\' >/dev/null"
+    check "$1: hivex reads SYSTEM" sh -c "hivexml '$tmp/SYSTEM' >/dev/null"
     case $is in
     driver) check "$1: it goes out" do_uninstall ;;
     applied) check "$1: it is taken back" do_undo ;;

@@ -44,8 +44,16 @@ qemu-img create -q -f vhdx -o block_size=1M big.vhdx 9G
 for at in 0 4095M 4096M 4097M 8191M 8192M 9215M; do
     qemu-io -f vhdx -c "write -q -P $(((${at%M} % 97) + 1)) $at 1M" big.vhdx
 done
+# QEMU reads each zero of a VHDX, 9 GiB of them: so it compares what is around the data, and the map has no other.
 mount_ok big.vhdx
-check "more than one chunk" qemu-img compare -q -f raw -F vhdx "$(raw)" big.vhdx
+is "the size of more than one chunk" "$(stat -c %s "$(raw)")" $((9 << 30))
+for at in 0 4092 4096 8188 8192 9212; do
+    check "more than one chunk: 4 MiB at $at MiB" qemu-img compare -q --image-opts \
+        "driver=raw,offset=${at}M,size=4M,file.filename=$(raw)" \
+        "driver=raw,offset=${at}M,size=4M,file.driver=vhdx,file.file.filename=big.vhdx"
+done
+is "and no other data" "$(json "$mnt/disks/disk0/map.json" '[.[] | select(.data) | .start / 1048576, .length / 1048576] | join(" ")')" \
+    '0 1 4095 3 8191 2 9215 1'
 unmount
 
 # ---- our own views, read again ----

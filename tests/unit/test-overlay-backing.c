@@ -123,13 +123,13 @@ static void qemu_reads_the_overlay(void **state)
     }
     struct bench b;
     bench_init(&b);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        assert_int_equal(
-            kit_run("cd %s && %s && chmod 0444 *.* && sha256sum *.* >sums", b.dir.path, rows[i][1]), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(kit_run("cd %s && %s", b.dir.path, rows[i][1]), 0);
+    assert_int_equal(kit_run("cd %s && chmod 0444 *.* && sha256sum *.* >sums", b.dir.path), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         edit_and_compare(&b, rows[i][0], 0, 0);
-        /* the sources are as they were */
-        assert_int_equal(kit_run("cd %s && rm expect.raw && sha256sum --quiet -c sums", b.dir.path), 0);
-    }
+    /* the sources are as they were */
+    assert_int_equal(kit_run("cd %s && sha256sum --quiet -c sums", b.dir.path), 0);
     bench_done(&b);
 }
 

@@ -16,7 +16,7 @@ word=word-$RANDOM$RANDOM
 edit() {
     mount_ok "$1" -- -o "overlay=$1.kept"
     is "$1: it is Debian" "$(json "$mnt/info.json" '.guests[0] | .os')" linux
-    like "$1: its name" "$(json "$mnt/info.json" '.guests[0].name')" '^Debian GNU/Linux'
+    like "$1: its name" "$(json "$mnt/info.json" '.guests[0].name')" '^(Debian GNU/Linux|Ubuntu) '
     check "$1: a unit, enabled by a link" word_unit "$mnt/guest" "$word"
 }
 

@@ -96,7 +96,7 @@ static unsigned model_run(const char *options, const char *size, unsigned featur
     }
     snprintf(image, sizeof image, "%s/image", scratch);
     assert_int_equal(run("rm -f %s && mke2fs -q -F %s %s %s >/dev/null", image, options, image, size), 0);
-    unsigned seed = env("MODEL_SEED", 1), steps = env("MODEL_STEPS", UNIT_SANITIZED ? 750 : 2000);
+    unsigned seed = env("MODEL_SEED", 1), steps = env("MODEL_STEPS", UNIT_SANITIZED ? 750 : 4000);
     print_message("mke2fs %s: MODEL_SEED=%u\n", options, seed);
     struct model *m = model_new(features, seed);
     model_shrink(m, shrink);

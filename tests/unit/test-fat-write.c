@@ -114,7 +114,7 @@ static unsigned model_run(const char *options, const char *size, unsigned shrink
 {
     char image[128], dir[128];
     image_make(options, size, image);
-    unsigned seed = env("MODEL_SEED", 1), steps = env("MODEL_STEPS", UNIT_SANITIZED ? 1000 : 2000);
+    unsigned seed = env("MODEL_SEED", 1), steps = env("MODEL_STEPS", UNIT_SANITIZED ? 1000 : 5000);
     print_message("mkfs.vfat %s: MODEL_SEED=%u\n", options, seed);
     struct model *m = model_new(MODEL_CASELESS | MODEL_EXCHANGE, seed);
     model_shrink(m, shrink);

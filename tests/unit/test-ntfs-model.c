@@ -5,7 +5,7 @@
  * compared: through the volume that is written, through one that is opened afresh, and through ntfs-3g's own
  * mount.
  *
- *     FERRYFS_NTFS_OPS=20000    operations (2000)         FERRYFS_SEED=N    of which (1)      */
+ *     FERRYFS_NTFS_OPS=20000    operations (7000)         FERRYFS_SEED=N    of which (1)      */
 #include <sys/xattr.h>
 
 #include "guest/ntfs-lib.h"
@@ -673,7 +673,7 @@ static long number(const char *name, long otherwise)
 
 static void random_operations(const char *options)
 {
-    long ops = number("FERRYFS_NTFS_OPS", UNIT_SANITIZED ? 500 : 2000);
+    long ops = number("FERRYFS_NTFS_OPS", UNIT_SANITIZED ? 500 : 7000);
     random_state = (uint64_t)number("FERRYFS_SEED", 1);
     printf("%s: %ld operations by seed %llu\n", options, ops, (unsigned long long)random_state);
     for (int i = 0; i < FILES; i++)

@@ -144,6 +144,16 @@ static void reply_edit(fuse_req_t req, int r)
     session_error(req, r);
 }
 
+/* Of what may make a file longer: that the file system has no room for the length is no fault of the image.
+ */
+static void reply_grown(fuse_req_t req, int r)
+{
+    if (r == -EFBIG)
+        fuse_reply_err(req, EFBIG);
+    else
+        session_error(req, r);
+}
+
 void session_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct ferry *f = session_ferry(req);
@@ -224,7 +234,7 @@ void session_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
     if (!r)
         r = n->id.ops->getattr(f, n, &st);
     if (r < 0)
-        session_error(req, r);
+        reply_grown(req, r);
     else
         fuse_reply_attr(req, &st, session_timeout(f, n->id.ops));
 }
@@ -309,7 +319,7 @@ void session_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
         ferry_edit_end(f, !r);
     }
     if (r < 0)
-        session_error(req, r);
+        reply_grown(req, r);
     else
         fuse_reply_write(req, size);
 }
@@ -325,7 +335,7 @@ void session_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_
         r = h->ops->fallocate(f, h, mode, (uint64_t)off, (uint64_t)len);
         ferry_edit_end(f, !r);
     }
-    reply_edit(req, r);
+    reply_grown(req, r);
 }
 
 void session_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

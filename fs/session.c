@@ -92,8 +92,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
     /* the umask doesn't count where a directory has a default ACL: new_of() in session-write.c */
     conn->want |= conn->capable & FUSE_CAP_DONT_MASK;
-    /* Permissions are those of the guest, whose ACLs count too: a group that an ACL keeps out would get in by the
-     * group's bits of the mode, which are the ACL's mask. */
+    /* Permissions are those of the guest, whose ACLs count too: a group that an ACL keeps out would get in by
+     * the group's bits of the mode, which are the ACL's mask. */
     if (s->ferry->options->allow_other)
         conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
     conn->max_read = MAX_READ;

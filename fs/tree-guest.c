@@ -66,7 +66,10 @@ int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret)
     int r = v->ops->getattr(v, n->id.b, &a);
     if (r < 0)
         return r;
-    *ret = (struct stat){ .st_mode = a.mode, .st_nlink = a.nlink ? a.nlink : 1, .st_blksize = 4096 };
+    /* 0 is a file that is open and has no name any more; a directory always counts itself. */
+    *ret = (struct stat){ .st_mode = a.mode, .st_nlink = a.nlink, .st_blksize = 4096 };
+    if (S_ISDIR(a.mode) && !a.nlink)
+        ret->st_nlink = 1;
     ret->st_ino = tree_ino(16 + n->id.a, n->id.b, 0);
     ret->st_rdev = a.rdev;
     ret->st_size = (off_t)a.size;

@@ -16,6 +16,7 @@
 #include "../formats/fault.h"
 #include "../formats/notes.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -153,7 +154,7 @@ struct volume {
      * hibernation, unknown feature flags), whether or not writing was asked for. */
     bool writable;
     /* A commit is under way, alone: what it writes into files may take the last of the host's room. */
-    bool committing;
+    atomic_bool committing;
     char read_only_why[256];
 };
 

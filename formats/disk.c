@@ -100,6 +100,20 @@ int disk_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
     return len ? d->ops->pwrite(d, buf, len, off) : 0;
 }
 
+int disk_pwrite_last(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    if (!d->ops->pwrite_last)
+        return disk_pwrite(d, buf, len, off);
+    if (!range_inside(off, len, d->size))
+        return -EINVAL;
+    return len ? d->ops->pwrite_last(d, buf, len, off) : 0;
+}
+
+enum disk_room disk_room(struct disk *d)
+{
+    return d->ops->room ? d->ops->room(d) : ROOM_PLENTY;
+}
+
 int disk_discard(struct disk *d, uint64_t off, uint64_t len)
 {
     if (!d->ops->pwrite)
@@ -163,6 +177,16 @@ static int slice_pwrite(struct disk *d, const void *buf, size_t len, uint64_t of
     return slice_error(disk_pwrite(slice_of(d)->under, buf, len, slice_of(d)->off + off));
 }
 
+static int slice_pwrite_last(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    return slice_error(disk_pwrite_last(slice_of(d)->under, buf, len, slice_of(d)->off + off));
+}
+
+static enum disk_room slice_room(struct disk *d)
+{
+    return disk_room(slice_of(d)->under);
+}
+
 static int slice_discard(struct disk *d, uint64_t off, uint64_t len)
 {
     return slice_error(disk_discard(slice_of(d)->under, slice_of(d)->off + off, len));
@@ -185,6 +209,8 @@ static const struct disk_ops slice_ops = {
     .find = slice_find,
     .prefetch = slice_prefetch,
     .pwrite = slice_pwrite,
+    .pwrite_last = slice_pwrite_last,
+    .room = slice_room,
     .discard = slice_discard,
     .writable = slice_writable,
     .close = slice_close,

@@ -18,6 +18,13 @@
 
 struct disk;
 
+/* What the host's disk has set aside for pwrite_last. */
+enum disk_room {
+    ROOM_LAST,  /* little: for a commit */
+    ROOM_LOW,   /* some of it was used: for what gives room back */
+    ROOM_PLENTY /* all */
+};
+
 struct disk_ops {
     const char *name;
     /* Fills all of buf or returns -errno: EIO the device failed, or the stored data is damaged or cut off.
@@ -36,6 +43,11 @@ struct disk_ops {
      * The range lies in the disk. All of it or -errno; a failed write leaves the old bytes or the new ones in
      * each cluster. Safe from any thread, beside reads too: a read sees each cluster before or after. */
     int (*pwrite)(struct disk *d, const void *buf, size_t len, uint64_t off);
+    /* As pwrite, and may take what the host's disk has set aside (`room`): for metadata that completes what
+     * is begun. NULL: pwrite. */
+    int (*pwrite_last)(struct disk *d, const void *buf, size_t len, uint64_t off);
+    /* How much of that there is. NULL: it isn't known, so ROOM_PLENTY. */
+    enum disk_room (*room)(struct disk *d);
     /* The range reads as zeros from now on, or as it was (its bytes are of no use to anyone). */
     int (*discard)(struct disk *d, uint64_t off, uint64_t len);
     /* Of what lies over another disk: can that be written? NULL: with a pwrite it can. */
@@ -71,6 +83,8 @@ int disk_map_joined(struct disk *d, uint64_t off, uint64_t len, struct extent *r
 void disk_prefetch(struct disk *d, uint64_t off, uint64_t len);
 /* -EROFS where it can't be written, -EINVAL when the range isn't in the disk. */
 int disk_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off);
+int disk_pwrite_last(struct disk *d, const void *buf, size_t len, uint64_t off);
+enum disk_room disk_room(struct disk *d);
 int disk_discard(struct disk *d, uint64_t off, uint64_t len);
 bool disk_writable(const struct disk *d);
 void disk_close(struct disk *d);

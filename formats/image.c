@@ -364,6 +364,24 @@ static int check_link(const struct layer_info *child, const struct layer_info *l
                       expected_of->role);
 }
 
+/* What lies in an archive: a file of its own, which refers to nothing, as its names would count from there.
+ */
+static int take_part(struct file **file, const struct backing *backing, struct fault *fault)
+{
+    struct file *whole = *file, *part;
+    uint64_t offset = backing->offset, length = backing->length;
+    if (offset > whole->size || (length != UINT64_MAX && length > whole->size - offset))
+        return fault_at(fault, -ENODATA, whole->name, whole->size,
+                        "truncated: the file ends before the %s that lies in it does", backing->role);
+    int r = file_slice_new(whole, offset, length == UINT64_MAX ? whole->size - offset : length, whole->name,
+                           NULL, NULL, &part);
+    if (r < 0)
+        return fault_in(fault, r, whole->name, "out of memory");
+    file_unref(whole);
+    *file = part;
+    return 0;
+}
+
 static int builder_fill(struct chain_builder *b, struct file *top, const struct format *format,
                         struct fault *fault)
 {
@@ -376,6 +394,8 @@ static int builder_fill(struct chain_builder *b, struct file *top, const struct 
         const struct format *f = NULL;
         bool beside = false;
         r = open_backing(b->files[b->n - 1], &expected, &file, &beside, fault);
+        if (!r && expected.part)
+            r = take_part(&file, &expected, fault);
         if (!r)
             r = backing_format(file, &expected, &f, fault);
         if (!r)

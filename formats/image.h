@@ -95,6 +95,8 @@ struct backing {
     char
         *others[2]; /* VHDX: further names of the same file, tried in this order where `name` leads to none */
     const char *role; /* "parent" or "backing file" */
+    bool part; /* not the whole of that file, but `length` bytes from `offset` on: what lies in an archive */
+    uint64_t offset, length; /* length UINT64_MAX: to its end */
     char *format; /* the format it must be read as; NULL: found by content, and then never raw unless nothing
                      else speaks (see image.c) */
     char link_id[64];   /* what its link_id must be; "": anything */

@@ -122,6 +122,21 @@ void ovl_clusters_drop(struct ovl_clusters *c, uint64_t cluster, uint64_t n)
     }
 }
 
+void ovl_clusters_untake(struct ovl_clusters *c, uint64_t cluster, uint64_t n, uint64_t end)
+{
+    ovl_clusters_drop(c, cluster, n);
+    c->end = end;
+    c->hint = min_u64(c->hint, end);
+}
+
+uint64_t ovl_clusters_free(const struct ovl_clusters *c)
+{
+    uint64_t used = 0;
+    for (size_t i = 0; i < c->words; i++)
+        used += (uint64_t)__builtin_popcountll(c->used[i]);
+    return c->end - used;
+}
+
 bool ovl_clusters_is_used(const struct ovl_clusters *c, uint64_t cluster)
 {
     return cluster < c->end && get(c->used, cluster);

@@ -156,12 +156,57 @@ static int set_entry(struct overlay_file *f, uint64_t cluster, uint64_t entry)
     return r == -EUCLEAN ? -EIO : r;
 }
 
+/* The clusters [from, end) of the file, which the host may have already. -ENOSPC. */
+static int set_aside(struct overlay_file *f, uint64_t from, uint64_t end)
+{
+    int r = ovl_set_aside(f->io, f->fd, from << OVL_SHIFT, (end - from) << OVL_SHIFT);
+    if (!r)
+        f->spare_end = end;
+    else if (r == -ENOSPC || r == -EDQUOT)
+        return -ENOSPC;
+    else
+        f->spare_unknown = true; /* as ever: a write finds room or not */
+    return 0;
+}
+
+/* Behind the end there are blocks for `spare` clusters, so that what is begun can be completed and committed
+ * when the host's disk is full. `lock` is held. -ENOSPC: not as many. */
+static int spare_keep(struct overlay_file *f)
+{
+    uint64_t end = f->clusters.end, want = end + f->spare, from = max_u64(f->spare_end, end);
+    int r = -ENOSPC;
+    if (f->spare_unknown || (f->spare && f->spare_end >= want))
+        return 0;
+    if (f->spare) /* not for each cluster anew, where that can be */
+        return set_aside(f, from, want + f->spare / 2) ? set_aside(f, from, want) : 0;
+    for (uint64_t n = OVL_SPARE; r < 0 && n; n /= 2) { /* at most half of what there is */
+        r = set_aside(f, end, end + 2 * n);
+        f->spare = n;
+    }
+    f->spare_unknown |= r < 0; /* full already */
+    return 0;
+}
+
+/* One cluster. What is free in the file is anyone's; at its end only `last` may take what the spare ones are
+ * for. `lock` is held. */
+static int take_cluster(struct overlay_file *f, bool last, uint64_t *ret)
+{
+    uint64_t end = f->clusters.end;
+    int r = ovl_clusters_alloc(&f->clusters, 1, ret);
+    if (!r && f->clusters.end > end && (r = spare_keep(f)) < 0) {
+        if (last)
+            return 0;
+        ovl_clusters_untake(&f->clusters, *ret, 1, end);
+    }
+    return r;
+}
+
 /* The whole cluster as it is to be, at a new place. */
-static int write_new(struct overlay_file *f, uint64_t cluster, const void *data)
+static int write_new(struct overlay_file *f, uint64_t cluster, const void *data, bool last)
 {
     uint64_t at;
     pthread_mutex_lock(&f->lock);
-    int r = f->broken ? f->broken : ovl_clusters_alloc(&f->clusters, 1, &at);
+    int r = f->broken ? f->broken : take_cluster(f, last, &at);
     pthread_mutex_unlock(&f->lock);
     if (r < 0)
         return r;
@@ -185,7 +230,8 @@ static int write_zeros(struct overlay_file *f, uint64_t cluster, uint64_t entry)
 }
 
 /* Replaces the cluster by its old content with the new bytes in it. */
-static int write_composed(struct overlay_file *f, uint64_t entry, const void *buf, size_t len, uint64_t off)
+static int write_composed(struct overlay_file *f, uint64_t entry, const void *buf, size_t len, uint64_t off,
+                          bool last)
 {
     uint64_t cluster = off >> OVL_SHIFT, start = cluster << OVL_SHIFT;
     size_t in_disk = (size_t)min_u64(OVL_CLUSTER, f->source->size - start);
@@ -197,10 +243,11 @@ static int write_composed(struct overlay_file *f, uint64_t entry, const void *bu
         return r;
     memset(data + in_disk, 0, OVL_CLUSTER - in_disk);
     memcpy(data + (off - start), buf, len);
-    return ovl_is_zero(data, OVL_CLUSTER) ? write_zeros(f, cluster, entry) : write_new(f, cluster, data);
+    return ovl_is_zero(data, OVL_CLUSTER) ? write_zeros(f, cluster, entry)
+                                          : write_new(f, cluster, data, last);
 }
 
-static int write_piece(struct overlay_file *f, const void *buf, size_t len, uint64_t off)
+static int write_piece(struct overlay_file *f, const void *buf, size_t len, uint64_t off, bool last)
 {
     uint64_t cluster = off >> OVL_SHIFT, entry;
     pthread_mutex_lock(&f->lock);
@@ -216,10 +263,11 @@ static int write_piece(struct overlay_file *f, const void *buf, size_t len, uint
         return write_zeros(f, cluster, entry);
     if (fresh)
         return ovl_pwrite(f->io, f->fd, buf, len, (entry & OVL_ADDRESS) + off % OVL_CLUSTER);
-    return len == OVL_CLUSTER ? write_new(f, cluster, buf) : write_composed(f, entry, buf, len, off);
+    return len == OVL_CLUSTER ? write_new(f, cluster, buf, last)
+                              : write_composed(f, entry, buf, len, off, last);
 }
 
-static int overlay_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+static int write_all(struct disk *d, const void *buf, size_t len, uint64_t off, bool last)
 {
     struct overlay_file *f = file_of(d);
     int r = 0;
@@ -227,13 +275,38 @@ static int overlay_pwrite(struct disk *d, const void *buf, size_t len, uint64_t 
         size_t n = piece(off, len);
         pthread_rwlock_t *stripe = stripe_of(f, off >> OVL_SHIFT);
         pthread_rwlock_wrlock(stripe);
-        r = write_piece(f, p, n, off);
+        r = write_piece(f, p, n, off, last);
         pthread_rwlock_unlock(stripe);
         p += n;
         off += n;
         len -= n;
     }
     return r;
+}
+
+static int overlay_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    return write_all(d, buf, len, off, false);
+}
+
+static int overlay_pwrite_last(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    return write_all(d, buf, len, off, true);
+}
+
+static enum disk_room overlay_room(struct disk *d)
+{
+    struct overlay_file *f = file_of(d);
+    enum disk_room room = ROOM_PLENTY;
+    pthread_mutex_lock(&f->lock);
+    if (spare_keep(f) < 0) {
+        uint64_t n = ovl_clusters_free(&f->clusters);
+        if (f->spare_end > f->clusters.end)
+            n += f->spare_end - f->clusters.end;
+        room = n >= f->spare ? ROOM_PLENTY : n > f->spare / 4 ? ROOM_LOW : ROOM_LAST;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return room;
 }
 
 static int discard_cluster(struct overlay_file *f, uint64_t cluster)
@@ -285,6 +358,8 @@ static const struct disk_ops overlay_ops = {
     .find = overlay_find,
     .prefetch = overlay_prefetch,
     .pwrite = overlay_pwrite,
+    .pwrite_last = overlay_pwrite_last,
+    .room = overlay_room,
     .discard = overlay_discard,
     .close = overlay_disk_close,
 };

@@ -18,6 +18,7 @@ enum {
     OVL_COVERAGE_SHIFT = OVL_SHIFT + 13, /* one L2 table stands for 512 MiB */
     OVL_SECTOR = 512,
     OVL_STRIPES = 64,
+    OVL_SPARE = 128, /* clusters behind the end that the host is to set aside: 8 MiB */
     OVL_MAX_DISKS = 1024,
 };
 /* Entries of L1 and L2 tables. */
@@ -45,6 +46,9 @@ int ovl_pread(int fd, void *buf, size_t len, uint64_t off);
 int ovl_fdatasync(const struct overlay_io *io, int fd);
 /* Makes sure that a later write there finds room, where the file system can tell. */
 int ovl_reserve(const struct overlay_io *io, int fd, uint64_t off, uint64_t len);
+/* Has the host set blocks aside that the file doesn't reach yet: -ENOSPC; -EOPNOTSUPP where it can't, or
+ * another error. */
+int ovl_set_aside(const struct overlay_io *io, int fd, uint64_t off, uint64_t len);
 bool ovl_is_zero(const void *buf, size_t len);
 
 /* ---- which clusters of the file are in use (overlay-clusters.c) ---- */
@@ -69,6 +73,9 @@ int ovl_clusters_alloc(struct ovl_clusters *c, uint64_t n, uint64_t *ret);
 void ovl_clusters_drop(struct ovl_clusters *c, uint64_t cluster, uint64_t n);
 bool ovl_clusters_is_used(const struct ovl_clusters *c, uint64_t cluster);
 bool ovl_clusters_is_fresh(const struct ovl_clusters *c, uint64_t cluster);
+/* Takes back what ovl_clusters_alloc() gave, with the end that the file had before. */
+void ovl_clusters_untake(struct ovl_clusters *c, uint64_t cluster, uint64_t n, uint64_t end);
+uint64_t ovl_clusters_free(const struct ovl_clusters *c); /* how many, below the end */
 /* What is fresh is committed now. */
 void ovl_clusters_commit(struct ovl_clusters *c);
 /* What was dropped is free now. */
@@ -141,6 +148,9 @@ struct overlay_file {
     bool stale_header; /* commit.json is ahead of the header, which couldn't be written: nothing is freed */
     int broken; /* -errno that no commit or write can follow: what is in the file isn't known any more; 0 */
     uint64_t uncommitted; /* bytes, roughly */
+    uint64_t spare; /* clusters that are set aside: OVL_SPARE, less on a small disk; 0: not asked for yet */
+    uint64_t spare_end; /* the host has blocks for the clusters below */
+    bool spare_unknown; /* its file system can't set any aside, or fails at it */
 };
 
 /* ---- L1 and L2 (overlay-table.c) ---- */

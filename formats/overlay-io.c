@@ -66,6 +66,15 @@ int ovl_reserve(const struct overlay_io *io, int fd, uint64_t off, uint64_t len)
     return 0;
 }
 
+int ovl_set_aside(const struct overlay_io *io, int fd, uint64_t off, uint64_t len)
+{
+    int r;
+    do
+        r = io->fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
 bool ovl_is_zero(const void *buf, size_t len)
 {
     const uint8_t *p = buf;

@@ -13,10 +13,12 @@
  *     96   refcount_order, header_length, compression_type
  *
  * What is odd: a backing name has no terminator and may begin at any byte; it is a path or one of QEMU's
- * protocol names (json:, nbd:), which are refused here. A header_length of 104 has no compression type. */
+ * protocol names (json:, nbd:), which are refused here,
+ * but for a json: that only names a file. A header_length of 104 has no compression type. */
 #include "qcow2-header.h"
 #include "bytes.h"
 #include "checked.h"
+#include "qcow2-name.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -345,6 +347,31 @@ static int translate_format(struct header_reader *r, char **format)
     return 0;
 }
 
+/* In place of the name, and of the format beside it. */
+static int take_json_name(struct header_reader *r)
+{
+    struct qcow2_json_name n;
+    int err = qcow2_json_name_read(r->h.backing_name, &n);
+    if (err == -EPERM)
+        return 0; /* check_reference() refuses it */
+    if (err < 0)
+        return fault_in(r->fault, err, r->file->name, "out of memory");
+    const char *beside = r->h.backing_format;
+    if (beside && strcmp(strcmp(beside, "vhd") ? beside : "vpc", n.driver)) {
+        free(n.path);
+        free(n.format);
+        return 0; /* the same */
+    }
+    free(r->h.backing_name);
+    free(r->h.backing_format);
+    r->h.backing_name = n.path;
+    r->h.backing_format = n.format;
+    r->h.backing_part = n.part;
+    r->h.backing_offset = n.offset;
+    r->h.backing_length = n.length;
+    return translate_format(r, &r->h.backing_format);
+}
+
 /* One of another length is none that we know; the disk doesn't need it. */
 static void read_bitmaps_extension(struct header_reader *r, struct bytes b)
 {
@@ -387,7 +414,12 @@ static int read_names(struct header_reader *r)
     if (!err && r->backing_size)
         err = copy_name(r, bytes_sub(r->raw, (size_t)r->backing_offset, r->backing_size), "backing file",
                         &r->h.backing_name);
-    if (!err && r->h.backing_name)
+    bool absolute = false; /* a path that may have a colon */
+    if (!err && r->h.backing_name && !strncmp(r->h.backing_name, "json:", 5)) {
+        err = take_json_name(r);
+        absolute = r->h.backing_name[0] == '/';
+    }
+    if (!err && r->h.backing_name && !absolute)
         err = check_reference(r, "backing file", &r->h.backing_name);
     if (err || !r->h.data_file)
         return err;

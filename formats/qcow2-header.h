@@ -37,7 +37,9 @@ struct qcow2_header {
     bool data_file;     /* guest data lies in another file */
     bool data_file_raw; /* ... which by itself is the whole raw disk */
 
-    char *backing_name;   /* owned; a path; NULL: none */
+    char *backing_name;                      /* owned; a path; NULL: none */
+    bool backing_part;                       /* not the whole of that file, but: */
+    uint64_t backing_offset, backing_length; /* bytes; length UINT64_MAX: to its end */
     char *backing_format; /* owned; one of our formats' names or QEMU's for what we don't know; NULL: none
                              stated */
     char *data_file_name; /* owned; a path; set when data_file is */

@@ -376,6 +376,9 @@ static void give_backing(struct qcow2 *q, struct layer *ret)
     ret->backing.role = "backing file";
     ret->backing.name = TAKE_PTR(q->h.backing_name);
     ret->backing.format = TAKE_PTR(q->h.backing_format);
+    ret->backing.part = q->h.backing_part;
+    ret->backing.offset = q->h.backing_offset;
+    ret->backing.length = q->h.backing_length;
 }
 
 static void give_info(const struct qcow2 *q, struct layer_info *info)

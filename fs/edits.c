@@ -102,6 +102,19 @@ static int sync_volumes(struct guest *g)
     return r;
 }
 
+static int commit_hives(struct ferry *f)
+{
+    struct guest *g = f->guest;
+    for (size_t i = 0; g && i < g->n_volumes; i++)
+        if (g->volumes[i].volume)
+            g->volumes[i].volume->committing = true;
+    int r = hives_commit(f);
+    for (size_t i = 0; g && i < g->n_volumes; i++)
+        if (g->volumes[i].volume)
+            g->volumes[i].volume->committing = false;
+    return r;
+}
+
 /* With the gate for itself. */
 static int commit_locked(struct ferry *f)
 {
@@ -111,7 +124,7 @@ static int commit_locked(struct ferry *f)
         return -EIO;
     if (edits == f->committed)
         return 0;
-    int r = hives_commit(f);
+    int r = commit_hives(f);
     if (!r)
         r = sync_volumes(f->guest);
     if (!r && (r = overlay_commit(f->overlay, &fault)) < 0) {

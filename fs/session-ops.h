@@ -38,6 +38,8 @@ void session_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_in
                     const char *new_name, unsigned flags);
 void session_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                      struct fuse_file_info *fi);
+/* Before the caller changes the file's data: what then goes of its mode (setuid) goes. */
+int session_leave(fuse_req_t req, struct node *n);
 void session_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                       int flags);
 void session_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);

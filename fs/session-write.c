@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The requests that change something. Each passes the gate: while a view is open the guest is frozen. */
 #define FUSE_USE_VERSION 312
+#include "caller.h"
 #include "session-ops.h"
 
 #include "../formats/cleanup.h"
@@ -49,11 +50,23 @@ static int create(fuse_req_t req, struct node *dir, const char *name, const stru
     return r;
 }
 
+/* Whoever isn't in the group that a directory hands down makes no file that runs as that group. Linux 6.0 and
+ * later see to it before they ask, as they do where a mode is set. */
+static mode_t made_in(fuse_req_t req, struct node *dir, mode_t mode)
+{
+    struct stat st;
+    if ((mode & (S_ISGID | S_IXGRP)) != (S_ISGID | S_IXGRP) || S_ISDIR(mode) ||
+        dir->id.ops->getattr(session_ferry(req), dir, &st) < 0 || !(st.st_mode & S_ISGID))
+        return mode;
+    return caller_may_setgid(req, st.st_gid) ? mode : mode & ~(mode_t)S_ISGID;
+}
+
 /* The kernel leaves the umask to us (FUSE_CAP_DONT_MASK), since a default ACL takes its place. */
-static struct tree_new new_of(fuse_req_t req, mode_t mode)
+static struct tree_new new_of(fuse_req_t req, struct node *dir, mode_t mode)
 {
     const struct fuse_ctx *c = fuse_req_ctx(req);
     mode_t masked = S_ISLNK(mode) ? 0 : mode & c->umask & 0777;
+    mode = made_in(req, dir, mode);
     return (struct tree_new){ .mode = mode & ~masked, .uid = c->uid, .gid = c->gid, .masked = masked };
 }
 
@@ -62,7 +75,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 {
     struct ferry *f = session_ferry(req);
     struct node *dir = session_node(f, parent);
-    struct tree_new what = new_of(req, mode);
+    struct tree_new what = new_of(req, dir, mode);
     struct node_id id;
     what.rdev = rdev;
     what.target = target;
@@ -90,7 +103,7 @@ void session_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t 
 {
     struct ferry *f = session_ferry(req);
     struct node *dir = session_node(f, parent);
-    struct tree_new what = new_of(req, S_IFREG | (mode & ~(mode_t)S_IFMT));
+    struct tree_new what = new_of(req, dir, S_IFREG | (mode & ~(mode_t)S_IFMT));
     struct node_id id;
     struct fuse_entry_param e;
     struct handle *h = NULL;
@@ -129,6 +142,16 @@ void session_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const c
 static void reply_edit(fuse_req_t req, int r)
 {
     session_error(req, r);
+}
+
+/* Of what may make a file longer: that the file system has no room for the length is no fault of the image.
+ */
+static void reply_grown(fuse_req_t req, int r)
+{
+    if (r == -EFBIG)
+        fuse_reply_err(req, EFBIG);
+    else
+        session_error(req, r);
 }
 
 void session_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -211,9 +234,46 @@ void session_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
     if (!r)
         r = n->id.ops->getattr(f, n, &st);
     if (r < 0)
-        session_error(req, r);
+        reply_grown(req, r);
     else
         fuse_reply_attr(req, &st, session_timeout(f, n->id.ops));
+}
+
+/* With the gate. */
+static int set_mode(struct ferry *f, struct node *n, mode_t mode)
+{
+    struct stat st = { .st_mode = mode };
+    return n->id.ops->setattr(f, n, &st, TREE_SET_MODE, NULL);
+}
+
+int session_leave(fuse_req_t req, struct node *n)
+{
+    struct ferry *f = session_ferry(req);
+    struct stat st;
+    if (!n->id.ops->setattr || n->id.ops->getattr(f, n, &st) < 0)
+        return 0; /* the open says what is wrong */
+    mode_t left = caller_leaves(req, st.st_mode);
+    if (left == st.st_mode)
+        return 0;
+    int r = begin(f, true);
+    if (!r) {
+        r = set_mode(f, n, left);
+        ferry_edit_end(f, !r);
+    }
+    return r;
+}
+
+/* An ACL sets the mode, and as chmod does it takes S_ISGID away where the caller couldn't set it. With the
+ * gate.
+ */
+static int after_acl(fuse_req_t req, struct node *n)
+{
+    struct ferry *f = session_ferry(req);
+    struct stat st;
+    int r = n->id.ops->setattr ? n->id.ops->getattr(f, n, &st) : 0;
+    if (r < 0 || !n->id.ops->setattr || !(st.st_mode & S_ISGID) || caller_may_setgid(req, st.st_gid))
+        return r;
+    return set_mode(f, n, st.st_mode & ~(mode_t)S_ISGID);
 }
 
 void session_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
@@ -224,6 +284,8 @@ void session_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const ch
     int r = !n->id.ops->setxattr && ferry_writable(f) ? -EOPNOTSUPP : begin(f, n->id.ops->setxattr != NULL);
     if (!r) {
         r = n->id.ops->setxattr(f, n, name, value, size, flags);
+        if (!r && !strcmp(name, "system.posix_acl_access"))
+            r = after_acl(req, n);
         ferry_edit_end(f, !r);
     }
     reply_edit(req, r);
@@ -257,7 +319,7 @@ void session_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
         ferry_edit_end(f, !r);
     }
     if (r < 0)
-        session_error(req, r);
+        reply_grown(req, r);
     else
         fuse_reply_write(req, size);
 }
@@ -273,7 +335,7 @@ void session_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_
         r = h->ops->fallocate(f, h, mode, (uint64_t)off, (uint64_t)len);
         ferry_edit_end(f, !r);
     }
-    reply_edit(req, r);
+    reply_grown(req, r);
 }
 
 void session_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -9,6 +9,7 @@
 #include "session.h"
 
 #include "../formats/cleanup.h"
+#include "caller.h"
 #include "direct-mmap.h"
 #include "reader.h"
 #include "session-ops.h"
@@ -91,6 +92,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
     /* the umask doesn't count where a directory has a default ACL: new_of() in session-write.c */
     conn->want |= conn->capable & FUSE_CAP_DONT_MASK;
+    /* Permissions are those of the guest, whose ACLs count too: a group that an ACL keeps out would get in by
+     * the group's bits of the mode, which are the ACL's mask. */
+    if (s->ferry->options->allow_other)
+        conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
     conn->max_read = MAX_READ;
     conn->max_readahead = MAX_READ;
     conn->max_background = 64;
@@ -316,7 +321,11 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         open_later(req, n, fi);
         return;
     }
-    int r = n->id.ops->open ? session_open(f, n, fi->flags, &h) : -ENXIO;
+    int r = n->id.ops->open ? 0 : -ENXIO;
+    if (!r && fi->flags & O_TRUNC)
+        r = session_leave(req, n);
+    if (!r)
+        r = session_open(f, n, fi->flags, &h);
     reply_open(req, fi, r, h);
 }
 
@@ -422,16 +431,38 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     reply_xattr(req, r, buf, size, len);
 }
 
+/* All of them, since what the caller sees of them is known only then. -ERANGE when one comes in between: who
+ * lists asks again. */
+static int list_xattrs(struct ferry *f, const struct node *n, char **ret, size_t *ret_len)
+{
+    char *buf = NULL;
+    size_t len = 0;
+    int r = n->id.ops->listxattr ? n->id.ops->listxattr(f, n, NULL, 0, &len) : 0;
+    if (!r && len) {
+        buf = malloc(len);
+        r = buf ? n->id.ops->listxattr(f, n, buf, len, &len) : -ENOMEM;
+    }
+    if (r < 0) {
+        free(buf);
+        return r;
+    }
+    *ret = buf;
+    *ret_len = len;
+    return 0;
+}
+
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     struct ferry *f = session_ferry(req);
     struct node *n = session_node(f, ino);
+    _cleanup_free_ char *buf = NULL;
     size_t len = 0;
-    _cleanup_free_ char *buf = size ? malloc(size) : NULL;
-    int r = size && !buf ? -ENOMEM : 0;
-    if (!r && n->id.ops->listxattr)
-        r = n->id.ops->listxattr(f, n, buf, size, &len);
-    reply_xattr(req, r, buf, size, len);
+    int r = list_xattrs(f, n, &buf, &len);
+    if (!r)
+        len = caller_sees(req, buf, len);
+    if (!r && size && len > size)
+        r = -ERANGE;
+    reply_xattr(req, r, buf ? buf : "", size, len);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

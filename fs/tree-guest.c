@@ -66,7 +66,10 @@ int guest_getattr(struct ferry *f, const struct node *n, struct stat *ret)
     int r = v->ops->getattr(v, n->id.b, &a);
     if (r < 0)
         return r;
-    *ret = (struct stat){ .st_mode = a.mode, .st_nlink = a.nlink ? a.nlink : 1, .st_blksize = 4096 };
+    /* 0 is a file that is open and has no name any more; a directory always counts itself. */
+    *ret = (struct stat){ .st_mode = a.mode, .st_nlink = a.nlink, .st_blksize = 4096 };
+    if (S_ISDIR(a.mode) && !a.nlink)
+        ret->st_nlink = 1;
     ret->st_ino = tree_ino(16 + n->id.a, n->id.b, 0);
     ret->st_rdev = a.rdev;
     ret->st_size = (off_t)a.size;
@@ -212,11 +215,29 @@ int guest_listxattr(struct ferry *f, const struct node *n, char *buf, size_t siz
     return v->ops->listxattr ? v->ops->listxattr(v, n->id.b, buf, size, ret_len) : 0;
 }
 
+/* What -o umask= takes from a mode it takes from the ACL, whose entries the kernel goes by: the owner's, the
+ * mask, which the group's are where there is none, and the others'. Stored: linux/posix_acl_xattr.h. */
+static void mask_acl(uint8_t *acl, size_t len, mode_t umask)
+{
+    enum { HEAD = 4, ENTRY = 8, USER_OBJ = 1, GROUP_OBJ = 4, MASK = 16, OTHER = 32 };
+    for (size_t at = HEAD; len >= ENTRY && at <= len - ENTRY; at += ENTRY) {
+        unsigned tag = acl[at];
+        mode_t bits = tag == USER_OBJ                   ? umask >> 6
+                      : tag == GROUP_OBJ || tag == MASK ? umask >> 3
+                      : tag == OTHER                    ? umask
+                                                        : 0;
+        acl[at + 2] &= (uint8_t) ~(bits & 7);
+    }
+}
+
 int guest_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,
                    size_t *ret_len)
 {
     struct volume *v = guest_volume_at(f, n->id.a);
-    return v->ops->getxattr ? v->ops->getxattr(v, n->id.b, name, buf, size, ret_len) : -ENODATA;
+    int r = v->ops->getxattr ? v->ops->getxattr(v, n->id.b, name, buf, size, ret_len) : -ENODATA;
+    if (!r && size && f->options->umask >= 0 && !strcmp(name, "system.posix_acl_access"))
+        mask_acl(buf, *ret_len, f->umask);
+    return r;
 }
 
 int guest_link_getxattr(struct ferry *f, const struct node *n, const char *name, void *buf, size_t size,

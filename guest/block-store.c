@@ -104,7 +104,7 @@ static int clean(struct block_store *s, struct store_block *b)
 {
     if (!b->dirty)
         return 0;
-    int r = disk_pwrite(s->disk, b->data, block_length(s, b->block), b->block * s->block_size);
+    int r = disk_pwrite_last(s->disk, b->data, block_length(s, b->block), b->block * s->block_size);
     if (r < 0)
         return r == -EINVAL ? -EIO : r;
     b->dirty = false;

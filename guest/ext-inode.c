@@ -179,13 +179,16 @@ struct timespec ext_now(void)
     return t;
 }
 
-/* `end`: of the fields that the inode has. A time that has no place is taken to the nearest that has one. */
+/* `end`: of the fields that the inode has. A time that has no place is taken to the nearest that has one, and
+ * the first and last second have no fractions, as with Linux. */
 static void put_time(uint8_t *raw, size_t end, size_t off, size_t extra_off, struct timespec t)
 {
     bool wide = extra_off + 4 <= end;
     const int64_t least = INT32_MIN, most = wide ? INT32_MAX + (3ll << 32) : INT32_MAX;
     int64_t s = t.tv_sec < least ? least : t.tv_sec > most ? most : t.tv_sec;
     put_le32(raw + off, (uint32_t)s);
+    if (s == least || s == most)
+        t.tv_nsec = 0;
     if (wide) {
         uint32_t epoch = (uint32_t)((s - (int32_t)(uint32_t)s) >> 32) & 3;
         put_le32(raw + extra_off, (uint32_t)t.tv_nsec << 2 | epoch);

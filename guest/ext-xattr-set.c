@@ -54,8 +54,7 @@ static int attributes_take(struct ext_fs *x, const struct ext_inode *i, struct e
     return r;
 }
 
-/* The library writes at once. What it can't place leaves everything as it was. */
-int ext_xattr_put(struct ext_fs *x, struct ext_inode *i, const char *name, const void *value, size_t size)
+static int put(struct ext_fs *x, struct ext_inode *i, const char *name, const void *value, size_t size)
 {
     struct ext2_xattr_handle *h;
     int r = attributes_take(x, i, &h);
@@ -64,13 +63,24 @@ int ext_xattr_put(struct ext_fs *x, struct ext_inode *i, const char *name, const
     r = ext_errno(value ? ext2fs_xattr_set(h, name, value, size) : ext2fs_xattr_remove(h, name));
     ext2fs_xattrs_close(&h);
     int e = ext_inode_read(x, i->ino, i);
-    if (r < 0 || e < 0)
-        return r < 0 ? r : e;
-    if (x->lib->super->s_feature_compat & EXT2_FEATURE_COMPAT_EXT_ATTR)
-        return 0;
+    return r < 0 ? r : e;
+}
+
+/* The library writes at once. What it can't place leaves everything as it was. It wants the feature to be
+ * there, which the first attribute brings. */
+int ext_xattr_put(struct ext_fs *x, struct ext_inode *i, const char *name, const void *value, size_t size)
+{
+    if (ext2fs_has_feature_xattr(x->lib->super))
+        return put(x, i, name, value, size);
+    if (!value)
+        return -ENODATA;
     ext2fs_set_feature_xattr(x->lib->super);
-    ext2fs_mark_super_dirty(x->lib);
-    return 0;
+    int r = put(x, i, name, value, size);
+    if (r < 0)
+        ext2fs_clear_feature_xattr(x->lib->super);
+    else
+        ext2fs_mark_super_dirty(x->lib);
+    return r;
 }
 
 /* An access ACL that says no more than a mode can isn't kept; one without entries is none at all. */

@@ -137,7 +137,8 @@ static int directory_size(struct fat *v, uint64_t ino, uint64_t *ret)
 static int read_attributes(struct fat *v, uint64_t ino, struct volume_attr *ret)
 {
     struct fat_entry e = { .attributes = FAT_DIRECTORY };
-    struct volume_attr a = { .nlink = 1 };
+    struct fat_entry gone;
+    struct volume_attr a = { .nlink = ino == VOLUME_ROOT || !fat_orphan_entry(v, ino, &gone) };
     int r = ino == VOLUME_ROOT ? 0 : fat_inode(v, ino, &e);
     if (r < 0)
         return r;

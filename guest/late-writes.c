@@ -68,7 +68,7 @@ int late_writes_read(struct late_writes *l, void *buf, size_t len, uint64_t off)
 static int settle(struct late_writes *l)
 {
     while (l->first) {
-        int r = disk_pwrite(l->disk, l->first->bytes, l->first->len, l->first->off);
+        int r = disk_pwrite_last(l->disk, l->first->bytes, l->first->len, l->first->off);
         if (r < 0) {
             l->error = r;
             return r;
@@ -106,7 +106,7 @@ int late_writes_put(struct late_writes *l, const void *buf, size_t len, uint64_t
     pthread_mutex_lock(&l->lock);
     int r = settle(l);
     if (!r)
-        r = disk_pwrite(l->disk, buf, len, off);
+        r = disk_pwrite_last(l->disk, buf, len, off);
     if (r < 0)
         r = keep(l, buf, len, off, r);
     pthread_mutex_unlock(&l->lock);

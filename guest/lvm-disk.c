@@ -89,14 +89,15 @@ static void lvm_prefetch(struct disk *d, uint64_t off, uint64_t len)
     }
 }
 
-static int lvm_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+static int lvm_write(struct disk *d, const void *buf, size_t len, uint64_t off,
+                     int (*write)(struct disk *d, const void *buf, size_t len, uint64_t off))
 {
     const uint8_t *from = buf;
     if (!lvm_of(d)->writable)
         return -EROFS;
     while (len) {
         struct part p = part_at(lvm_of(d), off, len);
-        int r = lvm_error(disk_pwrite(p.disk, from, p.length, p.at));
+        int r = lvm_error(write(p.disk, from, p.length, p.at));
         if (r < 0)
             return r;
         from += p.length;
@@ -104,6 +105,28 @@ static int lvm_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
         len -= p.length;
     }
     return 0;
+}
+
+static int lvm_pwrite(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    return lvm_write(d, buf, len, off, disk_pwrite);
+}
+
+static int lvm_pwrite_last(struct disk *d, const void *buf, size_t len, uint64_t off)
+{
+    return lvm_write(d, buf, len, off, disk_pwrite_last);
+}
+
+static enum disk_room lvm_room(struct disk *d)
+{
+    const struct lvm_disk *l = lvm_of(d);
+    enum disk_room least = ROOM_PLENTY;
+    for (size_t i = 0; i < l->n; i++)
+        for (size_t k = 0; k < l->pieces[i].n; k++) {
+            enum disk_room room = disk_room(l->pieces[i].areas[k].disk);
+            least = room < least ? room : least;
+        }
+    return least;
 }
 
 static int lvm_discard(struct disk *d, uint64_t off, uint64_t len)
@@ -151,6 +174,8 @@ static const struct disk_ops lvm_ops = {
     .find = lvm_find,
     .prefetch = lvm_prefetch,
     .pwrite = lvm_pwrite,
+    .pwrite_last = lvm_pwrite_last,
+    .room = lvm_room,
     .discard = lvm_discard,
     .writable = lvm_writable,
     .close = lvm_close,

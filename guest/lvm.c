@@ -11,6 +11,8 @@
  * part of it, and never zeros for what is missing. */
 #include "lvm-metadata.h"
 
+#include "../formats/checked.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,6 +261,10 @@ static int make_disk(struct assembly *a, const struct lvm_group *g, const struct
             const struct lvm_pv *pv = &g->pvs[s->areas[k].pv];
             p->areas[k].disk = a->devices[pv->device].disk;
             p->areas[k].at = pv->start + s->areas[k].extent * g->extent_size;
+            if (!v->read_only_why[0] &&
+                !range_inside(p->areas[k].at, p->length / p->n, a->devices[pv->device].there))
+                snprintf(v->read_only_why, sizeof v->read_only_why,
+                         "a part of it lies past the end of the disk of %.200s", a->devices[pv->device].name);
         }
     }
     return lvm_disk_new(pieces, lv->n_segments, !v->read_only_why[0], &v->disk);

@@ -13,6 +13,7 @@
  *
  * Facts: common practice; Linux documentation of msdos partitions. */
 #include "../formats/checked.h"
+#include "signature.h"
 #include "table.h"
 
 #include <errno.h>
@@ -54,8 +55,8 @@ static int add_entry(struct partition_table *t, const struct mbr_entry *e, uint6
 {
     const struct partition p = {
         .number = number,
-        .start = (base + e->start) * TABLE_SECTOR, /* base < 2^33 */
-        .length = (uint64_t)e->count * TABLE_SECTOR,
+        .start = (base + e->start) * t->sector_size, /* base < 2^33 */
+        .length = (uint64_t)e->count * t->sector_size,
         .mbr_type = e->type,
         .active = e->active,
     };
@@ -87,9 +88,10 @@ static int read_record(struct ebr_walk *w, uint64_t sector, uint64_t *ret_next)
     uint8_t buf[TABLE_SECTOR];
     struct bad bad = { 0 };
     struct mbr_entry e[4];
+    const uint64_t at = sector * w->t->sector_size;
     *ret_next = 0;
-    if (table_pread(w->disk, buf, sizeof buf, sector * TABLE_SECTOR) < 0 ||
-        !mbr_entries(bytes_of(buf, sizeof buf, sector * TABLE_SECTOR, &bad), e)) {
+    if (table_pread(w->disk, buf, sizeof buf, at) < 0 ||
+        !mbr_entries(bytes_of(buf, sizeof buf, at, &bad), e)) {
         notes_add(
             &w->t->notes,
             "the record of logical partitions in sector %llu is damaged: partitions from %u on are missing",
@@ -121,10 +123,10 @@ static int read_chain(struct ebr_walk *w, struct fault *fault)
     uint64_t sector = w->first;
     do {
         if (w->n_seen == EBR_MAX)
-            return fault_at(fault, -EUCLEAN, "", sector * TABLE_SECTOR, "more than %d logical partitions",
-                            EBR_MAX);
+            return fault_at(fault, -EUCLEAN, "", sector * w->t->sector_size,
+                            "more than %d logical partitions", EBR_MAX);
         if (!sector || !mark_seen(w, sector))
-            return fault_at(fault, -EUCLEAN, "", sector * TABLE_SECTOR,
+            return fault_at(fault, -EUCLEAN, "", sector * w->t->sector_size,
                             "the chain of logical partitions runs in a loop");
         int r = read_record(w, sector, &sector);
         if (r < 0)
@@ -133,10 +135,52 @@ static int read_chain(struct ebr_walk *w, struct fault *fault)
     return 0;
 }
 
+/* Is there something that is known where such an entry begins? */
+static bool leads_somewhere(struct disk *disk, const struct mbr_entry *e, unsigned sector_size)
+{
+    uint64_t at = (uint64_t)e->start * sector_size;
+    struct disk *slice;
+    struct signature s;
+    struct mbr_entry record[4];
+    uint8_t buf[TABLE_SECTOR];
+    struct bad bad = { 0 };
+    if (!range_inside(at, (uint64_t)e->count * sector_size, disk->size))
+        return false;
+    if (is_extended(e->type))
+        return table_pread(disk, buf, sizeof buf, at) == 0 &&
+               mbr_entries(bytes_of(buf, sizeof buf, at, &bad), record);
+    if (disk_slice_new(disk, at, (uint64_t)e->count * sector_size, &slice) < 0)
+        return false;
+    bool known = signature_probe(slice, &s) == 0 && s.type[0];
+    disk_close(slice);
+    return known;
+}
+
+/* The table doesn't say in which sectors it counts: those of the disk, which may have 4096 bytes, in a VHDX,
+ * or in a raw file that was a disk with such sectors. They are 512 unless nothing is found so, and something
+ * is otherwise, on a disk that has room for all. */
+static unsigned sector_size_of(struct disk *disk, const struct mbr_entry entries[4])
+{
+    enum { LARGE = 4096 };
+    bool found = false;
+    for (unsigned i = 0; i < 4; i++) {
+        if (!is_used(&entries[i]))
+            continue;
+        if (leads_somewhere(disk, &entries[i], TABLE_SECTOR) ||
+            !range_inside((uint64_t)entries[i].start * LARGE, (uint64_t)entries[i].count * LARGE, disk->size))
+            return TABLE_SECTOR;
+        found = found || leads_somewhere(disk, &entries[i], LARGE);
+    }
+    return found ? LARGE : TABLE_SECTOR;
+}
+
 int mbr_read(struct disk *disk, const struct mbr_entry entries[4], struct partition_table *t,
              struct fault *fault)
 {
     t->kind = TABLE_MBR;
+    t->sector_size = sector_size_of(disk, entries);
+    if (t->sector_size != TABLE_SECTOR)
+        notes_add(&t->notes, "the partition table counts in sectors of %u bytes", t->sector_size);
     for (unsigned i = 0; i < 4; i++) {
         if (!is_used(&entries[i]) || is_extended(entries[i].type))
             continue;

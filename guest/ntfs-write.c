@@ -21,9 +21,17 @@ enum {
     RESERVE_MIN = 16,          /* ... at least so many clusters, where these are large */
 };
 
+/* The library can't take a write back, so nothing is begun for which the host might have no room. A commit
+ * takes what there is. */
+static bool host_has(struct ntfs *v, enum disk_room need)
+{
+    return v->volume.committing || disk_room(v->disk) >= need;
+}
+
 int ntfs_may_write(struct ntfs *v)
 {
-    return late_writes_settle(&v->late);
+    int r = late_writes_settle(&v->late);
+    return r ? r : host_has(v, ROOM_LOW) ? 0 : -ENOSPC;
 }
 
 /* How a change of content went: whoever copies a file learns of a full disk at the write, not only at an
@@ -35,6 +43,8 @@ static int said(struct ntfs *v, int r)
 
 int ntfs_room(struct ntfs *v, uint64_t clusters)
 {
+    if (!host_has(v, ROOM_PLENTY))
+        return -ENOSPC;
     if (!NVolFreeSpaceKnown(v->lib) && ntfs_volume_get_free_space(v->lib))
         return ntfs_failed();
     uint64_t reserve = RESERVE_BYTES >> v->cluster_shift;
@@ -185,6 +195,8 @@ int ntfs_write_file(struct volume_file *f, const void *buf, size_t len, uint64_t
     ntfs_inode *ni;
     ntfs_lock(v);
     int r = ntfs_may_write(v);
+    if (!r && !host_has(v, ROOM_PLENTY))
+        r = -ENOSPC;
     if (!r)
         r = ntfs_get_inode(v, ino, &ni);
     if (!r) {

@@ -340,7 +340,7 @@ static int ntfs_sync(struct volume *volume)
     ntfs_lock(v);
     int r = sync_library(v->lib);
     if (!r)
-        r = ntfs_may_write(v);
+        r = late_writes_settle(&v->late);
     if (!r)
         ntfs_device_discard_freed(v);
     ntfs_unlock(v);

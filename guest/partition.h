@@ -28,10 +28,10 @@ struct partition {
 
 struct partition_table {
     enum table_kind kind;
-    unsigned sector_size;         /* in which the table counts: 512, or 4096 when its GPT is only found so */
-    uint32_t mbr_signature;       /* NT disk signature, also of a GPT's protective MBR */
-    uint8_t disk_guid[16];        /* GPT */
-    bool backup_used;             /* GPT: the primary was damaged */
+    unsigned sector_size;   /* in which the table counts: 512, or 4096 when only so something is found */
+    uint32_t mbr_signature; /* NT disk signature, also of a GPT's protective MBR */
+    uint8_t disk_guid[16];  /* GPT */
+    bool backup_used;       /* GPT: the primary was damaged */
     struct partition *partitions; /* owned, in the order of their numbers */
     size_t n;
     struct notes notes;

@@ -4,6 +4,8 @@
  * may lie on several disks. */
 #include "scan.h"
 
+#include "../formats/checked.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,10 +46,16 @@ static struct guest_volume *add_volume(struct guest *g, size_t disk, const struc
     return v;
 }
 
-static int open_by_driver(const struct volume_driver *d, struct guest_volume *v, struct cache *cache,
-                          const struct guest_options *o, struct fault *fault)
+/* Of a partition whose disk was cut short: the bytes that are there. */
+static uint64_t length_there(const struct guest_volume *v, const struct disk *disk)
 {
-    if (!o->writable || !d->open_writable || !disk_writable(v->slice))
+    return v->start >= disk->size ? 0 : min_u64(v->length, disk->size - v->start);
+}
+
+static int open_by_driver(const struct volume_driver *d, struct guest_volume *v, struct cache *cache,
+                          const struct guest_options *o, bool cut, struct fault *fault)
+{
+    if (cut || !o->writable || !d->open_writable || !disk_writable(v->slice))
         return d->open(v->slice, v->name, cache, &v->volume, fault);
     unsigned flags = o->discard_hibernation ? VOLUME_DISCARD_HIBERNATION : 0;
     int r = d->open_writable(v->slice, v->name, cache, flags, &v->volume, fault);
@@ -76,7 +84,13 @@ static void open_volume(struct guest_volume *v, struct disk *disk, struct cache 
         return;
     }
     struct fault fault = { 0 };
-    r = open_by_driver(d, v, cache, o, &fault);
+    /* Then it is for saving what is there; what an edit would have to lie on is gone. */
+    bool cut = length_there(v, disk) < v->length;
+    r = open_by_driver(d, v, cache, o, cut, &fault);
+    if (r == 0 && cut)
+        snprintf(v->volume->read_only_why, sizeof v->volume->read_only_why,
+                 "its partition ends at byte %llu, past the end of the disk at %llu",
+                 (unsigned long long)(v->start + v->length), (unsigned long long)disk->size);
     if (r < 0) {
         v->volume = NULL;
         if (!fault.err)
@@ -176,7 +190,11 @@ static void scan_lvm(struct guest *g, struct cache *cache, const struct guest_op
         if (strcmp(v->signature.type, "lvm2") || !v->slice)
             continue;
         volumes[n] = i;
-        devices[n++] = (struct lvm_device){ .disk = v->slice, .name = v->name };
+        devices[n++] = (struct lvm_device){
+            .disk = v->slice,
+            .name = v->name,
+            .there = length_there(v, g->disks[v->disk].disk),
+        };
     }
     if (!n || lvm_assemble(devices, n, &g->notes, &g->lvm) < 0)
         return;

@@ -75,7 +75,10 @@ static bool check_lvm2(const struct probed *p, struct signature *ret)
 
 static bool is_md(struct bytes s, uint64_t at, bool version_0)
 {
-    enum { MAJOR = 4, SUPER_OFFSET = 128 };
+    enum {
+        MAJOR = 4,
+        SUPER_OFFSET = 144
+    }; /* the latter in sectors; before it stand the data's place and length */
     if (le32(s, 0) != MD_MAGIC)
         return false;
     return version_0 ? le32(s, MAJOR) == 0 : le32(s, MAJOR) == 1 && le64(s, SUPER_OFFSET) == at / 512;

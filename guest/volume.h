@@ -16,6 +16,7 @@
 #include "../formats/fault.h"
 #include "../formats/notes.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -152,6 +153,8 @@ struct volume {
     /* Set by open. Empty and `writable`: it may be written. Else why it can't be written safely (a dirty log,
      * hibernation, unknown feature flags), whether or not writing was asked for. */
     bool writable;
+    /* A commit is under way, alone: what it writes into files may take the last of the host's room. */
+    atomic_bool committing;
     char read_only_why[256];
 };
 

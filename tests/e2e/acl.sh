@@ -130,4 +130,65 @@ check_not 'nothing is made under a damaged default ACL' touch "$mnt/volumes/disk
 check_not 'no directory either' mkdir "$mnt/volumes/disk0/d/new"
 check 'the rest goes on' touch "$mnt/volumes/disk0/other"
 unmount
+
+# Who may do what, and what is left of a mode then: other users beside the kernel's.
+as() { # USER GROUPS COMMAND...
+    local user=$1 groups=$2
+    shift 2
+    setpriv --reuid="$user" --regid="$user" --groups="$groups" "$@"
+}
+trespass() {
+    cd "$1" || return
+    umask 022
+    echo one >f && chmod 600 f && setfacl -m u:1001:r f
+    for user in 1001 1002; do as $user 9 cat f; done
+    echo two >g && chown 0:2000 g && chmod 640 g && setfacl -m u:5:r,g::- g # its mask alone gives the group r
+    as 1003 2000 cat g
+    mkdir d && chmod 700 d && setfacl -m u:1001:rwx d
+    as 1001 9 touch d/made
+    as 1002 9 ls d
+    echo three >h && chmod 600 h && setfacl -m g:2000:rw,u:1001:- h
+    as 1001 2000 cat h
+    as 1004 2000 sh -c 'echo four >>h'
+    cat h
+    # S_ISGID goes where who changes the mode isn't in the group
+    : >sg && chown 1001:3000 sg && chmod 2775 sg && as 1001 2000 setfacl -m u:5:r sg && stat -c %A sg
+    chmod 2775 sg && as 1001 3000 setfacl -m u:5:rw sg && stat -c %A sg
+    mkdir s && chown 0:3000 s && chmod 2777 s
+    for groups in 2000 3000; do
+        as 1001 $groups python3 -S -c "import os; os.umask(0); os.open('s/by$groups', os.O_CREAT, 0o2777); os.mknod('s/p$groups', 0o12777)"
+        stat -c %A s/*$groups
+    done
+    # S_ISUID when another opens the file to write it anew
+    for user in 0 1002; do
+        : >su && chmod 6777 su
+        as $user 9 sh -c ': >su'
+        stat -c %A su
+    done
+    # what the kernel wouldn't let somebody read isn't listed to them
+    : >x && setfattr -n trusted.overlay.opaque -v y x && setfattr -n user.z -v 1 x
+    getfattr -m - x
+    as 1001 9 getfattr -m - x
+    setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin getfattr -m - x
+}
+if command -v setpriv getfattr >/dev/null && chmod 755 "$tmp" && as 1001 9 test -x "$tmp"; then
+    truncate -s 32M "$tmp/image2" && mke2fs -q -F -t ext4 "$tmp/image2"
+    cp --sparse=always "$tmp/image2" "$tmp/copy"
+    mount -o loop,acl "$tmp/copy" "$kernel"
+    (trespass "$kernel") >"$tmp/want" 2>&1
+    umount "$kernel"
+    mount_ok "$tmp/image2" -- -o "overlay=$tmp/overlay2,allow_other"
+    (trespass "$mnt/volumes/disk0") >"$tmp/got" 2>&1
+    check "other users do and see what they do on the kernel's" diff "$tmp/want" "$tmp/got"
+    check "there is something to see" grep -q 'cat: g: Permission denied' "$tmp/want"
+    unmount
+    mount_ok "$tmp/image2" -- -o "overlay=$tmp/overlay2,allow_other,umask=077"
+    is "a umask takes from an ACL what it takes from a mode" "$(getfacl -cn "$mnt/volumes/disk0/h" | tr -s '\n\t' ' ')" \
+        "user::rw- user:1001:--- group::--- group:2000:rw- #effective:--- mask::--- other::--- "
+    check_not "and from who has it by the ACL" as 1004 2000 cat "$mnt/volumes/disk0/h"
+    unmount
+    mount_ok "$tmp/image2" -- -o "overlay=$tmp/overlay2,allow_other,umask=002"
+    check "a weaker one doesn't" as 1004 2000 cat "$mnt/volumes/disk0/h"
+    unmount
+fi
 finish

@@ -79,6 +79,19 @@ check_not "there are no volumes" test -e "$mnt/volumes/disk0p1"
 like "and why" "$(cat "$mnt/info.json")" 'GPT is damaged'
 unmount
 
+# ---- a disk that was cut short in a partition: its volume is there to save what can be read, and isn't written ----
+cp --sparse=always "$tmp/gpt.img" "$tmp/d.img"
+truncate -s 5M "$tmp/d.img"
+mount_ok "$tmp/d.img" -- -o format=raw,scratch
+is "a file before the cut" "$(hello disk0p3)" third
+is "the partition before can be written" "$(volume disk0p1 .writable)" true
+is "the one that is cut can't" "$(volume disk0p3 .writable)" false
+is "and says why" "$(volume disk0p3 .read_only_why)" \
+    'its partition ends at byte 6291456, past the end of the disk at 5242880'
+check_not "nothing is made there" touch "$mnt/volumes/disk0p3/new"
+check "before it there is" touch "$mnt/volumes/disk0p1/new"
+unmount
+
 # ---- a file system without a table, once with the table that mkfs.fat fakes ----
 for fake in no yes; do
     rm -f "$tmp/floppy.img"

@@ -177,6 +177,53 @@ for name in 'json:{"driver":"raw"}' nbd://host/disk 'nbd:unix:/s'; do
     qemu-img rebase -u -f qcow2 -b "$name" -F raw a.qcow2
     mount_fails 2 'a.qcow2: its backing file ".*" is not a file' a.qcow2
 done
+# A json: name that only says which file, as which format, and which part of it, is as good as a path.
+mkdir json
+qemu-img create -q -f raw json/base.raw 3M
+qemu-io -f raw -c 'write -q -P 7 1M 300k' -c 'write -q -P 8 2999808 512' json/base.raw >/dev/null
+for f in qcow2 vmdk vhdx vdi vpc; do qemu-img convert -q -f raw -O $f json/base.raw json/base.$f; done
+{ head -c 1536 /dev/urandom && cat json/base.vmdk && head -c 999 /dev/urandom; } >json/archive
+vmdk=$(stat -c %s json/base.vmdk)
+n=0
+file() { printf '{"driver":"file","filename":"%s/json/%s"}' "$tmp" "$1"; }
+while read -r format name; do
+    n=$((n + 1))
+    qemu-img create -q -f qcow2 -u -b "json:$name" -F "$format" json/top.qcow2 3M
+    qemu-io -f qcow2 -c 'write -q -P 9 0 100k' -c 'write -q -z 1500k 64k' json/top.qcow2 >/dev/null
+    mount_ok json/top.qcow2
+    check "as QEMU reads it: $name" qemu-img compare -q -f raw -F qcow2 "$(raw 0)" json/top.qcow2
+    is "a chain of two" "$(json "$mnt/disks/disk0/info.json" '.chain | length')" 2
+    unmount
+done <<LIST
+raw {"driver":"raw","file":$(file base.raw)}
+qcow2 {"driver":"qcow2","file":$(file base.qcow2)}
+vmdk {"driver":"vmdk","file":$(file base.vmdk)}
+vhdx {"driver":"vhdx","file":$(file base.vhdx)}
+vdi {"driver":"vdi","file":$(file base.vdi)}
+vpc {"driver":"vpc","force_size_calc":"current_size","file":$(file base.vpc)}
+raw {"driver":"raw","file":{"driver":"qcow2","file":$(file base.qcow2)}}
+raw {"driver":"raw","offset":1048576,"size":1048576,"file":$(file base.raw)}
+raw {"driver":"raw","offset":2998272,"file":$(file base.raw)}
+vmdk {"driver":"vmdk","file":{"driver":"raw","offset":1536,"size":$vmdk,"file":$(file archive)}}
+LIST
+is "all names were tried" $n 10
+refuse_name() { # WHY FORMAT NAME
+    qemu-img create -q -f qcow2 -u -b "json:$3" -F "$2" json/top.qcow2 3M
+    mount_fails 2 "$1" json/top.qcow2
+}
+refuse_name 'truncated: the file ends before the backing file that lies in it' raw \
+    "{\"driver\":\"raw\",\"offset\":3145000,\"size\":729,\"file\":$(file base.raw)}"
+refuse_name 'is not a file' qcow2 "{\"driver\":\"raw\",\"file\":$(file base.qcow2)}" # for QEMU it is the format beside it
+refuse_name 'outside the source.s directory' raw '{"driver":"raw","file":{"driver":"file","filename":"/etc/passwd"}}'
+# so our own overlay over a disk in an OVA is a source as well
+mount_ok "$sample" -- -o "overlay=$tmp/ours"
+echo edited >"$mnt/volumes/disk0p3/edited" && cp --sparse=always "$(raw 0)" edited.raw
+unmount
+mount_ok ours/disk0.qcow2 -- -o "trust=$top/samples"
+check "our overlay as a source" same "$(raw 0)" edited.raw
+is "has the edits" "$(cat "$mnt/volumes/disk0p3/edited")" edited
+unmount
+
 cp v3-64k.qcow2 aes.qcow2 && patch aes.qcow2 32 00000001
 mount_fails 2 'aes.qcow2: is encrypted \(AES\)' aes.qcow2
 cp v3-64k.qcow2 luks.qcow2 && patch luks.qcow2 32 00000002

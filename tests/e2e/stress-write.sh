@@ -92,7 +92,8 @@ class Writer:
             else:
                 patient(shutil.rmtree, path)
         except OSError as e:
-            if e.errno not in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL, errno.ESTALE):
+            # None: rmtree met another directory of that name when it opened the one that it had looked at
+            if e.errno not in (None, errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL, errno.ESTALE):
                 raise
 
     def work(self):

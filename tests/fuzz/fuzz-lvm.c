@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         sample_text(pv, text, 512, 0);
     }
     struct memdisk disk = memdisk_of(pv, sizeof pv);
-    struct lvm_device device = { .disk = &disk.disk, .name = "disk0" };
+    struct lvm_device device = { .disk = &disk.disk, .name = "disk0", .there = disk.disk.size };
     struct notes notes = { 0 };
     struct lvm *lvm;
     int r = lvm_assemble(&device, 1, &notes, &lvm);

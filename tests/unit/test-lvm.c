@@ -59,6 +59,9 @@ static void make_pvs(void)
     sample_text(b, "", 0, 0);
 }
 
+/* Bytes of the devices that are there, when not all. */
+static uint64_t there[3];
+
 static struct lvm *assemble(size_t n)
 {
     static const char *const names[] = { "disk0p1", "disk1", "disk2" };
@@ -69,7 +72,9 @@ static struct lvm *assemble(size_t n)
     disks[1] = memdisk_of(b, sizeof b);
     disks[2] = memdisk_of(a, sizeof a);
     for (size_t i = 0; i < n; i++)
-        devices[i] = (struct lvm_device){ .disk = &disks[i].disk, .name = names[i] };
+        devices[i] = (struct lvm_device){ .disk = &disks[i].disk,
+                                          .name = names[i],
+                                          .there = there[i] ? there[i] : disks[i].disk.size };
     assert_int_equal(lvm_assemble(devices, n, &notes, &lvm), 0);
     return lvm;
 }
@@ -408,6 +413,34 @@ static void writes_go_where_reads_come_from(void **state)
     lvm_free(lvm);
 }
 
+static void what_a_cut_disk_lacks_is_not_written(void **state)
+{
+    static const struct {
+        uint64_t extents; /* of the first device that are there */
+        bool root, fast;  /* are written: they reach to its extents 4 and 6 */
+    } cuts[] = { { 7, true, true }, { 6, true, false }, { 5, true, false }, { 4, false, false } };
+    (void)state;
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        make_pvs();
+        put_text(a, 7, LINEAR STRIPED, 512);
+        put_text(b, 7, LINEAR STRIPED, 512);
+        there[0] = SAMPLE_FIRST + cuts[i].extents * SAMPLE_EXTENT;
+        struct lvm *lvm = assemble(2);
+        there[0] = 0;
+        assert_int_equal(lvm->n, 2);
+        for (int k = 0; k < 2; k++) {
+            const struct lvm_volume *v = &lvm->volumes[k];
+            bool want = k ? cuts[i].fast : cuts[i].root;
+            assert_non_null(v->disk);
+            assert_int_equal(!v->read_only_why[0], want);
+            if (!want)
+                assert_string_equal(v->read_only_why,
+                                    "a part of it lies past the end of the disk of disk0p1");
+        }
+        lvm_free(lvm);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +454,7 @@ int main(void)
         cmocka_unit_test(flipped_bytes_are_found),
         cmocka_unit_test(what_cannot_be_read_is_an_error),
         cmocka_unit_test(writes_go_where_reads_come_from),
+        cmocka_unit_test(what_a_cut_disk_lacks_is_not_written),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     notes_done(&notes);

@@ -105,7 +105,7 @@ static void zeros_and_discards_take_no_room(void **state)
     for (uint64_t at = 8; at < 40; at++)
         assert_int_equal(disk_pwrite(d, mib, sizeof mib, at * MIB), 0);
     kit_commit(o);
-    assert_true(file_blocks(&dir) < 40 * MIB);
+    assert_true(file_blocks(&dir) < 40 * MIB + 16 * MIB); /* with what is set aside behind the end */
     assert_int_equal(disk_discard(d, 8 * MIB, 32 * MIB), 0);
     kit_commit(o);
     overlay_close(o);
@@ -114,6 +114,13 @@ static void zeros_and_discards_take_no_room(void **state)
         assert_int_equal(kit_qemu_check(dir.overlay, 0, ""), 0);
     kit_source_done(&s);
     kit_dir_done(&dir);
+}
+
+static int byte_of(struct disk *d, uint64_t off)
+{
+    uint8_t c;
+    assert_int_equal(disk_pread(d, &c, 1, off), 0);
+    return c;
 }
 
 /* More L2 tables than slots: they are written before the commit, and read again. */
@@ -647,11 +654,117 @@ static void an_opening_that_fails_harms_nothing(void **state)
     kit_dir_done(&dir);
 }
 
+/* A host whose disk has room for a file of so many bytes. */
+static off_t host_limit;
+
+static ssize_t limited_pwrite(int fd, const void *buf, size_t n, off_t off)
+{
+    if (off + (off_t)n > host_limit) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return pwrite(fd, buf, n, off);
+}
+
+static int limited_fallocate(int fd, int mode, off_t off, off_t len)
+{
+    if (!(mode & FALLOC_FL_PUNCH_HOLE) && off + len > host_limit) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return fallocate(fd, mode, off, len);
+}
+
+/* Data doesn't take what a commit needs; and what is given back serves again. */
+static void a_full_host_leaves_room_for_a_commit(void **state)
+{
+    (void)state;
+    struct kit_dir dir;
+    struct kit_source s;
+    struct fault fault;
+    struct overlay *o;
+    static uint8_t mib[1 << 20];
+    kit_dir_init(&dir);
+    kit_source_init(&s, 256 * MIB, 1 << 20, 3);
+    struct overlay_io limited = overlay_io_system;
+    struct overlay_options options = { .io = &limited };
+    limited.pwrite = limited_pwrite;
+    limited.fallocate = limited_fallocate;
+    host_limit = 40 * MIB;
+    assert_int_equal(kit_open(&dir, &s, 1, &options, &o, &fault), 0);
+    struct disk *d = overlay_disk(o, 0);
+    assert_int_equal(disk_room(d), ROOM_PLENTY);
+    int r = 0;
+    uint64_t at = 0;
+    for (; r == 0 && at < 64; at++) {
+        memset(mib, (int)at + 1, sizeof mib);
+        r = disk_pwrite(d, mib, sizeof mib, at * MIB);
+    }
+    assert_int_equal(r, -ENOSPC);
+    assert_true(at > 28 && at < 34); /* all but what is set aside */
+    assert_int_equal(disk_room(d), ROOM_PLENTY); /* what is set aside is whole */
+    assert_int_equal(disk_pwrite_last(d, mib, C, 200 * MIB), 0);
+    assert_int_equal(disk_room(d), ROOM_LOW);
+    kit_commit(o);
+    for (uint64_t i = 0; i + 1 < at; i++)
+        assert_int_equal(byte_of(d, i * MIB + 5), i + 1);
+    /* metadata goes on, and is committed, over and over: what it replaces is free again */
+    for (int i = 0; i < 10; i++) {
+        for (uint64_t k = 0; k < 10; k++)
+            assert_int_equal(disk_pwrite_last(d, &i, 1, k * MIB + 7), 0);
+        kit_commit(o);
+    }
+    assert_int_equal(byte_of(d, 9 * MIB + 7), 9);
+    assert_int_equal(disk_pwrite(d, mib, sizeof mib, 100 * MIB), -ENOSPC);
+    /* nobody takes the last of it but a commit */
+    while (disk_room(d) > ROOM_LAST)
+        assert_int_equal(disk_pwrite_last(d, mib, C, (at++) * MIB), 0);
+    kit_commit(o);
+    assert_int_equal(disk_discard(d, 0, 20 * MIB), 0);
+    kit_commit(o);
+    assert_int_equal(disk_room(d), ROOM_PLENTY);
+    assert_int_equal(disk_pwrite(d, mib, sizeof mib, 100 * MIB), 0);
+    kit_commit(o);
+    overlay_close(o);
+    if (kit_have_qemu())
+        assert_int_equal(kit_qemu_check(dir.overlay, 0, ""), 0);
+    kit_source_done(&s);
+    kit_dir_done(&dir);
+}
+
+/* Where there is hardly any room from the start, less is set aside, down to nothing. */
+static void a_small_host_is_written_too(void **state)
+{
+    (void)state;
+    for (off_t limit = MIB; limit <= (off_t)(8 * MIB); limit *= 2) {
+        struct kit_dir dir;
+        struct kit_source s;
+        struct fault fault;
+        struct overlay *o;
+        kit_dir_init(&dir);
+        kit_source_init(&s, 64 * MIB, 1 << 20, 3);
+        struct overlay_io limited = overlay_io_system;
+        struct overlay_options options = { .io = &limited };
+        limited.pwrite = limited_pwrite;
+        limited.fallocate = limited_fallocate;
+        host_limit = limit;
+        assert_int_equal(kit_open(&dir, &s, 1, &options, &o, &fault), 0);
+        assert_int_equal(disk_room(overlay_disk(o, 0)), ROOM_PLENTY);
+        assert_int_equal(disk_pwrite(overlay_disk(o, 0), "x", 1, MIB), 0);
+        kit_commit(o);
+        overlay_close(o);
+        kit_source_done(&s);
+        kit_dir_done(&dir);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(edits_are_there_again),
         cmocka_unit_test(zeros_and_discards_take_no_room),
+        cmocka_unit_test(a_full_host_leaves_room_for_a_commit),
+        cmocka_unit_test(a_small_host_is_written_too),
         cmocka_unit_test(a_transaction_may_touch_everything),
         cmocka_unit_test(readers_see_whole_clusters),
         cmocka_unit_test(it_is_bound_to_its_source),

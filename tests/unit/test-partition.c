@@ -141,6 +141,39 @@ static void test_primary(void **state)
     assert_int_equal(im->t->notes.n, 0);
 }
 
+/* A table of a disk with sectors of 4096 bytes, which nothing but what it leads to tells. */
+static void test_primary_4096(void **state)
+{
+    struct image *im = *state;
+    put_entry(im->b, 0, 0x83, 64, 128); /* 256 KiB, or 32 KiB */
+    put_entry(im->b, 1, 0x05, 256, 512);
+    put_entry(im->b + 256 * 4096, 0, 0x83, 8, 64);
+    assert_int_equal(look(im), 0);
+    assert_int_equal(im->t->sector_size, 4096); /* by the record of logical ones */
+    assert_true(noted(im, "sectors of 4096 bytes"));
+    assert_int_equal(im->t->n, 2);
+    assert_int_equal(im->t->partitions[0].start, 64 * 4096);
+    assert_int_equal(im->t->partitions[0].length, 128 * 4096);
+    assert_int_equal(im->t->partitions[1].number, 5);
+    assert_int_equal(im->t->partitions[1].start, (256 + 8) * 4096);
+    assert_int_equal(im->t->partitions[1].length, 64 * 4096);
+    /* by a file system, and not when there is one by sectors of 512 bytes too */
+    put_entry(im->b, 1, 0, 0, 0);
+    assert_int_equal(look(im), 0);
+    assert_int_equal(im->t->sector_size, 512);
+    memcpy(im->b + 64 * 4096 + 3, "-FVE-FS-", 8);
+    assert_int_equal(look(im), 0);
+    assert_int_equal(im->t->sector_size, 4096);
+    memcpy(im->b + 64 * 512 + 3, "-FVE-FS-", 8);
+    assert_int_equal(look(im), 0);
+    assert_int_equal(im->t->sector_size, 512);
+    /* nor when the disk would be too short for it */
+    memset(im->b + 64 * 512, 0, 512);
+    put_entry(im->b, 2, 0x83, 1000, 100);
+    assert_int_equal(look(im), 0);
+    assert_int_equal(im->t->sector_size, 512);
+}
+
 static void test_logical(void **state)
 {
     struct image *im = *state;
@@ -410,6 +443,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_primary, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_primary_4096, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logical, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ebr_loop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ebr_damaged, setup, teardown),

@@ -448,10 +448,18 @@ static int make(const struct spot *s, const struct change_state *as, const uint8
     return !r && S_ISREG(as->type) ? write_bytes(s->volume, ino, bytes, n, 0) : r;
 }
 
-static int unlink_at(const struct spot *s)
+static int unlink_at(struct ferry *f, const struct spot *s)
 {
     int r = writable(s->volume);
-    return r < 0 ? r : s->volume->ops->unlink ? s->volume->ops->unlink(s->volume, s->dir, s->name) : -EROFS;
+    if (!r && !s->volume->ops->unlink)
+        r = -EROFS;
+    if (!r)
+        r = hives_moving(f, s->own_index, s->ino);
+    if (r < 0)
+        return r;
+    r = s->volume->ops->unlink(s->volume, s->dir, s->name);
+    hives_moved(f, s->own_index, s->ino);
+    return r;
 }
 
 static int rmdir_at(const struct spot *s)
@@ -482,14 +490,14 @@ int file_do(struct ferry *f, const struct change *c)
     case CHANGE_APPEND:
         return do_append(f, &s, c);
     case CHANGE_REMOVE:
-        return s.there ? unlink_at(&s)
+        return s.there ? unlink_at(f, &s)
                        : 0; /* it had two names in the list, through a link to its directory */
     case CHANGE_MKDIR:
         return make(&s, &c->new, NULL, 0);
     case CHANGE_RMDIR:
         return s.there ? rmdir_at(&s) : -ENOENT;
     case CHANGE_LINK:
-        r = s.there ? unlink_at(&s) : 0;
+        r = s.there ? unlink_at(f, &s) : 0;
         return r < 0 ? r : make(&s, &c->new, c->new.bytes, c->new.n);
     default:
         return -EINVAL;
@@ -537,7 +545,7 @@ static int put_back(const struct spot *s, const struct change_state *old)
 static int undo_file(struct ferry *f, const struct spot *s, const struct change *c)
 {
     if (!c->old.there)
-        return s->there ? unlink_at(s) : 0;
+        return s->there ? unlink_at(f, s) : 0;
     int r = s->there ? set_content(f, s, c->old.bytes, c->old.n) : -ENOENT;
     return r < 0 ? r : set_mtime(s->own, s->ino, &c->old);
 }
@@ -578,7 +586,7 @@ int file_undo(struct ferry *f, const struct change *c)
     case CHANGE_MKDIR:
         return undo_mkdir(&s);
     case CHANGE_LINK:
-        r = s.there ? unlink_at(&s) : 0;
+        r = s.there ? unlink_at(f, &s) : 0;
         return r < 0 || !c->old.there ? r : put_back(&s, &c->old);
     default:
         return -EINVAL;

@@ -74,7 +74,7 @@ unmount
 
 # ---- the hives' files go, come and move ----
 mount_ok "$tmp/disk.img" -- -o scratch
-hives() { ls "$mnt/registry/HKLM/" | xargs; }
+hives() { (cd "$mnt/registry/HKLM/" && shopt -s nullglob && all=(*) && echo "${all[*]-}"); }
 with_key() { # with_key HIVE FILE KEY: a copy with a key more at the top of SAM
     cp "$1" "$2" && hivexsh -w "$2" >"$out" 2>&1 <<<"cd SAM
 add $3
@@ -94,7 +94,7 @@ check_not "nor is its directory" sh -c "mkdir '$hklm/SAM/SAM/Edit5' && mv '$conf
 check_not "through volumes/ neither" sh -c "mkdir '$hklm/SAM/SAM/Edit6' && rm -f '$mnt'/volumes/*/Windows/System32/config/SAM"
 check_not "nor is it made longer" sh -c "mkdir '$hklm/SAM/SAM/Edit7' && fallocate -l 4M '$config/SAM'"
 like "it is busy" "$(cat "$out")" 'busy'
-is "all edits stay" "$(ls "$hklm/SAM/SAM" | grep -c '^Edit')" 7
+is "all edits stay" "$(find "$hklm/SAM/SAM" -maxdepth 1 -name 'Edit*' | wc -l)" 7
 check "durable" sync "$mnt/info.json"
 check "then it is removed" rm "$config/SAM"
 is "the hive is gone" "$(hives)" "DRIVERS SECURITY SOFTWARE SYSTEM"

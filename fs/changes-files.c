@@ -26,13 +26,25 @@ struct spot {
     uint64_t ino;
 };
 
-static int realm_of(struct ferry *f, struct realm *ret)
+/* Whose path it is, which then begins there: the guest's, or a volume's. */
+static int realm_of(struct ferry *f, const char **path, struct realm *ret)
 {
+    static const char volumes[] = "../volumes/";
     struct guest *g = ferry_guest(f);
     if (!g || f->options->os >= g->n_systems)
         return -ENOENT;
     *ret = (struct realm){ g, &g->systems[f->options->os], 0 };
-    return 0;
+    if (!path || strncmp(*path, volumes, sizeof volumes - 1) != 0)
+        return 0;
+    const char *name = *path + sizeof volumes - 1;
+    size_t n = strcspn(name, "/");
+    for (size_t i = 0; i < g->n_volumes; i++)
+        if (g->volumes[i].volume && !strncmp(g->volumes[i].name, name, n) && !g->volumes[i].name[n]) {
+            *ret = (struct realm){ g, NULL, i };
+            *path = name + n + (name[n] == '/');
+            return 0;
+        }
+    return -ENOENT;
 }
 
 static struct volume *volume_at(const struct realm *r, struct place p)
@@ -43,7 +55,7 @@ static struct volume *volume_at(const struct realm *r, struct place p)
 static int resolve(struct ferry *f, const char *path, struct volume **ret, struct place *ret_place)
 {
     struct realm realm;
-    int r = realm_of(f, &realm);
+    int r = realm_of(f, &path, &realm);
     if (!r)
         r = realm_resolve(&realm, path, ret_place);
     if (r < 0)
@@ -57,16 +69,17 @@ static int find_spot(struct ferry *f, const char *path, struct spot *ret)
 {
     struct realm realm;
     struct place dir, own;
+    *ret = (struct spot){ 0 };
+    int r = realm_of(f, &path, &realm);
+    if (r < 0)
+        return r;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     _cleanup_free_ char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
-    *ret = (struct spot){ 0 };
     if (!parent)
         return -ENOMEM;
     if (!*name || strlen(name) >= sizeof ret->name || !strcmp(name, ".") || !strcmp(name, ".."))
         return -EINVAL;
-    int r = realm_of(f, &realm);
-    if (!r)
-        r = realm_resolve(&realm, parent, &dir);
+    r = realm_resolve(&realm, parent, &dir);
     if (r < 0)
         return r;
     strcpy(ret->name, name);
@@ -122,7 +135,7 @@ int file_stat(struct ferry *f, const char *path, struct prepare_stat *ret)
 int file_uuid(struct ferry *f, const char *device, char *buf, size_t size)
 {
     struct realm realm;
-    int r = realm_of(f, &realm);
+    int r = realm_of(f, NULL, &realm);
     const struct guest_volume *v = r < 0 ? NULL : guest_find_device(realm.guest, device);
     if (!v || !v->signature.uuid[0])
         return -ENOENT;

@@ -61,6 +61,17 @@ static bool system_root(struct ferry *f, char *ret, size_t size)
     return h != NULL;
 }
 
+/* Where the boot configuration lies, if that is where EFI has it: "../volumes/disk0p1". */
+static const char *system_partition(struct ferry *f, char *buf, size_t size)
+{
+    const struct guest_system *s = system_of(f);
+    const struct reg_hive *h = s && s->kind == GUEST_WINDOWS ? hives_nth(f, HIVE_BCD, 0) : NULL;
+    if (!h || strncmp(h->path, "EFI/", 4) != 0)
+        return NULL;
+    snprintf(buf, size, "../volumes/%s", f->guest->volumes[h->volume].name);
+    return buf;
+}
+
 /* A hive that can't be written although the mount can. */
 static int block_hive(struct ferry *f, struct changes *c, const char *name)
 {
@@ -153,6 +164,7 @@ static int make_plan(struct ferry *f, enum prepare_target target, struct changes
     _cleanup_free_ const char **macs = calloc(f->vm->n_nics + 1, sizeof *macs);
     if (!c || !macs)
         return -ENOMEM;
+    char esp[300];
     changes_keep(c, PLAN_KEEPS, PLAN_MAKES);
     struct prepare *p = changes_prepare(c);
     p->target = target;
@@ -160,9 +172,11 @@ static int make_plan(struct ferry *f, enum prepare_target target, struct changes
         if (f->vm->nics[i].mac)
             macs[p->n_macs++] = f->vm->nics[i].mac;
     p->macs = macs;
+    p->esp = system_partition(f, esp, sizeof esp);
     int r = plan_guest(f, c);
     if (!r && !changes_blocked(c) && system_of(f))
         r = note_others(f, c);
+    p->esp = NULL;
     p->macs = NULL;
     p->n_macs = 0;
     if (!r)

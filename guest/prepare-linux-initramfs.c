@@ -555,10 +555,12 @@ static int look_at_image(struct linux_plan *l, const char *path, bool unified)
     r = initramfs_read(&f, &image, &why);
     l->unpacked += image.unpacked;
     if (r == 0) {
+        l->n_read++;
         r = plan_image(l, path, &image, &f, unified ? &whole : NULL);
     } else if (r == -EUCLEAN || r == -ENOTSUP || r == -EFBIG) {
         char text[1600];
         fault_format(&why, text, sizeof text);
+        snprintf(l->unread, sizeof l->unread, "%.800s", text);
         r = linux_note(l, "an initramfs isn't changed: %s", text);
     }
     initramfs_done(&image);
@@ -617,5 +619,10 @@ int linux_plan_initramfs(struct linux_plan *l)
             "%s", l->lacking);
     else if (r == 0 && l->unified[0] && !l->boots)
         r = linux_block(l, l->unified_advice, "%s", l->unified);
+    else if (r == 0 && l->unread[0] && !l->n_read) {
+        char why[1000];
+        snprintf(why, sizeof why, "what its initramfs has isn't known: %s", l->unread);
+        r = block_until_remade(l, why);
+    }
     return r < 0 ? r : linux_plan_makers(l);
 }

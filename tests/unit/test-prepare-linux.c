@@ -312,6 +312,26 @@ static void images_that_cannot(void **state)
     }
 }
 
+/* What can't be read may have all that it needs, or nothing. Beside one that can be it is only said. */
+static void images_unread(void **state)
+{
+    static const char unread[] = "BLOCKED: what its initramfs has isn't known: boot/initrd.img-5.0: ";
+    struct toy_guest *g = toy_new(PREPARE_KVM);
+    (void)state;
+    toy_text(g, "boot/initrd.img-5.0", "no archive");
+    toy_text(g, "etc/initramfs-tools/modules", "");
+    assert_int_equal(plan_linux(&g->prepare), 0);
+    assert_int_equal(g->blocks, 1);
+    assert_non_null(strstr(g->said, unread));
+    assert_non_null(
+        strstr(g->advice, "add virtio_pci virtio_blk virtio_scsi to /etc/initramfs-tools/modules"));
+    g->blocks = 0;
+    put_kernel(g, "conf/initramfs.conf", all_modules, "");
+    planned(g);
+    assert_int_equal(g->blocks, 0);
+    toy_free(g);
+}
+
 /* A /boot whose volume isn't shown, or has nothing. */
 static void boot_elsewhere(void **state)
 {
@@ -438,6 +458,7 @@ int main(void)
         cmocka_unit_test(images),
         cmocka_unit_test(images_packed_otherwise),
         cmocka_unit_test(images_that_cannot),
+        cmocka_unit_test(images_unread),
         cmocka_unit_test(boot_elsewhere),
         cmocka_unit_test(makers),
         cmocka_unit_test(dracut_lists),

@@ -181,6 +181,9 @@ if [ "$(id -u)" = 0 ] && mkdir full && mount -t tmpfs -o size=700k none full; th
     check_not "no room for the copy" sh -c "'$fleet' --target=kvm src2 full/dest >lines"
     like "says so" "$(lines '.status + " " + .why')" '^failed .*No space left on device$'
     nothing_left "a full disk" full/dest
+    head -c 1M /dev/zero >full/fill 2>"$out"
+    mount_fails 2 "^ferryfs: $tmp/full/kept/disk0.qcow2: can't be written: No space left on device$" src2/data.ova -- -o overlay=full/kept
+    rm full/fill
     check "with room" mount -o remount,size=40m full
     check "it is prepared" "$fleet" --target=kvm src2 full/dest
     check "as a whole" qemu-img check -q full/dest/data.qcow2

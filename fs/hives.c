@@ -316,13 +316,24 @@ uint16_t *hives_recall(const struct reg_hive *h, uint64_t hash, size_t *ret_n)
 
 /* ---- committing ---- */
 
-static void close_locked(struct reg_hive *h)
+/* True: it was open. */
+static bool close_locked(struct reg_hive *h)
 {
+    bool open = h->hive;
     registry_files_drop(h);
     bcd_files_drop(h);
     hive_close(h->hive);
     h->hive = NULL;
     h->tried = false;
+    return open;
+}
+
+/* After a hive that was open has been closed: the kernel may know keys of it for a moment, by cells that mean
+ * nothing in the next one, and what is made in such a directory has no second look-up. No lock is held. */
+static void let_names_go(void)
+{
+    struct timespec moment = { .tv_nsec = (TREE_MOMENT_MS + 20) * 1000000L };
+    nanosleep(&moment, NULL);
 }
 
 static int commit_hive(struct ferry *f, struct reg_hive *h)
@@ -363,6 +374,7 @@ static bool has_edits(const struct reg_hive *h)
 
 int hives_guest_write(struct ferry *f, size_t volume, uint64_t ino)
 {
+    bool closed = false;
     int r = 0;
     for (size_t i = 0; i < f->hives->n && !f->hives->alone; i++) {
         struct reg_hive *h = f->hives->list[i];
@@ -372,9 +384,11 @@ int hives_guest_write(struct ferry *f, size_t volume, uint64_t ino)
         if (has_edits(h))
             r = -EBUSY;
         else
-            close_locked(h);
+            closed |= close_locked(h);
         pthread_rwlock_unlock(&h->lock);
     }
+    if (closed)
+        let_names_go();
     return r;
 }
 
@@ -395,21 +409,22 @@ static bool is_directory(struct ferry *f, struct place p)
     return v->ops->getattr(v, p.ino, &a) == 0 && S_ISDIR(a.mode);
 }
 
-static int close_unless_edited(struct reg_hive *h)
+static int close_unless_edited(struct reg_hive *h, bool *closed)
 {
     if (has_edits(h))
         return -EBUSY;
-    close_locked(h);
+    *closed |= close_locked(h);
     forget_place(h);
     return 0;
 }
 
 /* Who has opened it since then, and edited it, did so before it went: that stays in the file. */
-static void close_moved(struct ferry *f, struct reg_hive *h)
+static bool close_moved(struct ferry *f, struct reg_hive *h)
 {
     commit_hive(f, h);
-    close_locked(h);
+    bool closed = close_locked(h);
     forget_place(h);
+    return closed;
 }
 
 int hives_moving(struct ferry *f, size_t volume, uint64_t ino)
@@ -417,15 +432,18 @@ int hives_moving(struct ferry *f, size_t volume, uint64_t ino)
     struct hives *hs = f->hives;
     struct place p = { volume, ino };
     bool dir = !hs->alone && hs->n && is_directory(f, p);
+    bool closed = false;
     int r = 0;
     for (size_t i = 0; i < hs->n && !hs->alone && !r; i++) {
         struct reg_hive *h = hs->list[i];
         if ((h->volume != volume || h->ino != ino) && !(dir && hives_is_below(f, h, p)))
             continue;
         pthread_rwlock_wrlock(&h->lock);
-        r = close_unless_edited(h);
+        r = close_unless_edited(h, &closed);
         pthread_rwlock_unlock(&h->lock);
     }
+    if (closed)
+        let_names_go();
     return r;
 }
 
@@ -439,15 +457,17 @@ static bool is_astray(struct ferry *f, const struct reg_hive *h)
 void hives_moved(struct ferry *f, size_t volume, uint64_t ino)
 {
     struct hives *hs = f->hives;
-    bool dir = !hs->alone && hs->n && is_directory(f, (struct place){ volume, ino });
+    bool dir = !hs->alone && hs->n && is_directory(f, (struct place){ volume, ino }), closed = false;
     for (size_t i = 0; i < hs->n && !hs->alone; i++) {
         struct reg_hive *h = hs->list[i];
         if ((h->volume != volume || h->ino != ino) && !(dir && is_astray(f, h)))
             continue;
         pthread_rwlock_wrlock(&h->lock);
-        close_moved(f, h);
+        closed |= close_moved(f, h);
         pthread_rwlock_unlock(&h->lock);
     }
+    if (closed)
+        let_names_go();
 }
 
 /* ---- the whole ---- */

@@ -121,6 +121,11 @@ check "durable" sync "$mnt/info.json"
 cp "$config/SAM" "$tmp/SAM.now"
 check "which are in that file" bash -c "hivexsh '$tmp/SAM.now' <<<'cd SAM\\Second'"
 check "it has no broken rule" "$FERRYFS" --check-hive "$tmp/SAM.now"
+replaced() { # the kernel has just seen keys of the one before
+    mkdir "$hklm/SAM/SAM/x$1" && sync "$mnt/info.json" && cp "$tmp/SAM.two" "$config/SAM.new" && mv "$config/SAM.new" "$config/SAM" &&
+        mkdir "$hklm/SAM/SAM/Second" && sync "$mnt/info.json"
+}
+for i in 1 2 3 4 5; do check "replaced and edited at once, $i" replaced $i; done
 check "moved away" mv "$config/SAM" "$config/SAM.old"
 is "it is no hive any more" "$(hives)" "DRIVERS SECURITY SOFTWARE SYSTEM"
 check "put back" mv "$config/SAM.old" "$config/SAM"

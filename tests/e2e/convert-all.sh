@@ -185,6 +185,7 @@ chmod +x "$tmp/killing"
 mkdir "$tmp/pair" && cp -p "$sample" "$tmp/pair/a.ova" && cp -p "$sample" "$tmp/pair/b.ova"
 # shellcheck disable=SC2034 # lib.sh reads it
 expected_reports=yes
+# shellcheck disable=SC2097,SC2098 # REAL is the one before
 AT=$tmp REAL=$FERRYFS FERRYFS=$tmp/killing "$top/samples/convert-all.sh" "$tmp/pair" "$tmp/pair-out" >"$tmp/convert.log" 2>&1 </dev/null
 is "one has failed" $? 1
 like "which is said" "$(cat "$tmp/convert.log")" '1 disks in .*, 1 failed'

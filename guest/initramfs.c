@@ -21,6 +21,8 @@ enum {
     MAX_NAME_BYTES = 1 << 24, /* of all names */
     MAX_LOAD = 1 << 16,       /* conf/modules */
     MAX_SEGMENTS = 64,        /* of ours */
+    MAX_LINKS = 256,          /* files below INITRAMFS_LINKS */
+    MAX_LINK = 4096,          /* bytes of one that are kept */
 };
 static const uint64_t max_image = 1ULL << 30;   /* bytes of its file */
 static const uint64_t max_window = 64ULL << 20; /* what a decompressor keeps of what it has unpacked */
@@ -152,6 +154,21 @@ static int note_name(struct reading *r, const char *name)
     return note_module(i, name);
 }
 
+static int note_link(struct initramfs *i, const char *name, const struct cpio_entry *e)
+{
+    if (i->n_links == MAX_LINKS)
+        return -EFBIG;
+    struct initramfs_link *p = realloc(i->links, (i->n_links + 1) * sizeof *p);
+    if (!p)
+        return -ENOMEM;
+    i->links = p;
+    p += i->n_links;
+    p->name = strdup(name);
+    p->text = strndup(e->data ? (const char *)e->data : "", e->size < MAX_LINK ? e->size : MAX_LINK);
+    i->n_links++;
+    return p->name && p->text ? 0 : -ENOMEM;
+}
+
 static int note_entry(void *ctx, const struct cpio_entry *e)
 {
     struct reading *r = ctx;
@@ -166,6 +183,11 @@ static int note_entry(void *ctx, const struct cpio_entry *e)
             return -ENOMEM;
         free(r->image->load);
         r->image->load = load;
+    }
+    if (!strncmp(name, INITRAMFS_LINKS, strlen(INITRAMFS_LINKS))) {
+        int err = note_link(r->image, name, e);
+        if (err < 0)
+            return err;
     }
     return *name && strcmp(name, ".") != 0 ? note_name(r, name) : 0;
 }
@@ -454,6 +476,11 @@ void initramfs_done(struct initramfs *i)
 {
     for (size_t k = 0; k < i->n_names; k++)
         free(i->names[k]);
+    for (size_t k = 0; k < i->n_links; k++) {
+        free(i->links[k].name);
+        free(i->links[k].text);
+    }
+    free(i->links);
     free(i->names);
     free(i->kernel);
     free(i->load);
@@ -463,6 +490,27 @@ void initramfs_done(struct initramfs *i)
 bool initramfs_has(const struct initramfs *i, const char *name)
 {
     return i->n_names && bsearch(&name, i->names, i->n_names, sizeof *i->names, compare_names);
+}
+
+const char *initramfs_link_text(const struct initramfs *i, const char *name)
+{
+    for (size_t k = i->n_links; k--;)
+        if (!strcmp(i->links[k].name, name))
+            return i->links[k].text;
+    return NULL;
+}
+
+bool initramfs_names_for_good(const struct initramfs *i)
+{
+    static const char rule[] = "lib/udev/rules.d/80-net-setup-link.rules", library[] = "/libsystemd-shared-";
+    if (!initramfs_has(i, rule) && !initramfs_has(i, "usr/lib/udev/rules.d/80-net-setup-link.rules"))
+        return false;
+    for (size_t k = 0; k < i->n_names; k++) {
+        const char *version = strstr(i->names[k], library);
+        if (version && strtoul(version + strlen(library), NULL, 10) >= 240)
+            return false;
+    }
+    return true;
 }
 
 bool initramfs_has_module(const struct initramfs *i, const char *path)

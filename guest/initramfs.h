@@ -14,7 +14,7 @@
  * one, more blocks are what is put. They are stored, not compressed.
  *
  * Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst; initramfs-tools(7);
- * dracut.cmdline(7), dracut.modules(7); experiments with Debian 12. */
+ * dracut.cmdline(7), dracut.modules(7); systemd.net-naming-scheme(7), v240; experiments with Debian 12. */
 #include "cpio.h"
 
 enum initramfs_maker { INITRAMFS_UNKNOWN, INITRAMFS_TOOLS, INITRAMFS_DRACUT, INITRAMFS_MKINITCPIO };
@@ -29,10 +29,18 @@ struct initramfs {
     const char *packing;   /* of its last stream: "zstd", ...; "" when none is compressed */
     char module_suffix[8]; /* ".ko", ".ko.xz": of its modules; "" when it has none */
     char *load;            /* owned: initramfs-tools' conf/modules; NULL: none */
-    uint64_t stream_at;    /* where that stream begins */
-    uint64_t end;          /* bytes of the image */
-    uint64_t unpacked;     /* bytes that were unpacked to read it */
+    struct initramfs_link {
+        char *name, *text; /* owned */
+    } * links; /* owned: the names of adapters that were put into it, INITRAMFS_LINKS; the last of a name
+                  counts */
+    size_t n_links;
+    uint64_t stream_at; /* where that stream begins */
+    uint64_t end;       /* bytes of the image */
+    uint64_t unpacked;  /* bytes that were unpacked to read it */
 };
+
+/* Where an image has what gives network adapters their names, and how the names of ours begin. */
+#define INITRAMFS_LINKS "etc/systemd/network/10-ferryfs-"
 
 struct initramfs_file {
     /* Up to len bytes at off; *ret is short only at the end. */
@@ -52,6 +60,11 @@ void initramfs_done(struct initramfs *i);
 bool initramfs_has(const struct initramfs *i, const char *name);
 /* A module by its name of modules.dep, "kernel/drivers/block/virtio_blk.ko". */
 bool initramfs_has_module(const struct initramfs *i, const char *path);
+/* Does its udev give network adapters names that the root's udev won't change any more? Before version 240 of
+ * systemd, whose shared library has the version in its name since 231, nothing is renamed twice. */
+bool initramfs_names_for_good(const struct initramfs *i);
+/* The text of a file below INITRAMFS_LINKS; NULL: there is no such file. */
+const char *initramfs_link_text(const struct initramfs *i, const char *name);
 /* Adds a file to `o`, with those directories on its way that neither the image nor `o` has. `made` has the
  * names of directories made so far. */
 struct initramfs_dirs {

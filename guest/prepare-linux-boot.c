@@ -19,11 +19,15 @@
 
 enum { GRUBENV_SIZE = 1024, MAX_ENTRIES = 64 };
 
-static const char reason[] = LINUX_BOOT_REASON;
-
 bool linux_wants_console(const struct linux_plan *l)
 {
     return l->p->target != PREPARE_HYPERV;
+}
+
+const char *linux_boot_reason(const struct linux_plan *l)
+{
+    return linux_wants_console(l) ? "the kernel finds its root by UUID, and speaks on the serial port"
+                                  : "the kernel finds its root by UUID";
 }
 
 /* ---- one command line ---- */
@@ -157,7 +161,7 @@ static int plan_text(struct linux_plan *l, const char *path, enum kind kind)
         line += n + (line[n] == '\n');
     }
     r = r < 0 ? r : linux_out_done(&o);
-    r = r < 0 ? r : linux_file(l, path, o.p, 0644, reason);
+    r = r < 0 ? r : linux_file(l, path, o.p, 0644, linux_boot_reason(l));
     free(o.p);
     return r;
 }
@@ -196,7 +200,7 @@ static int plan_grubenv(struct linux_plan *l, const char *path)
         while (o.n < GRUBENV_SIZE && !o.failed)
             linux_put(&o, "#", 1);
         r = linux_out_done(&o);
-        r = r < 0 ? r : linux_file(l, path, o.p, 0644, reason);
+        r = r < 0 ? r : linux_file(l, path, o.p, 0644, linux_boot_reason(l));
     }
     free(o.p);
     return r;

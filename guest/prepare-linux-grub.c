@@ -203,7 +203,7 @@ static int plan_file(struct linux_plan *l, const struct defaults *d, size_t file
         linux_put(&o, "\"\n", 2);
     }
     r = r < 0 ? r : linux_out_done(&o);
-    r = r < 0 ? r : linux_file(l, d->paths[file], o.p, 0644, LINUX_BOOT_REASON);
+    r = r < 0 ? r : linux_file(l, d->paths[file], o.p, 0644, linux_boot_reason(l));
     free(o.p);
     return r;
 }

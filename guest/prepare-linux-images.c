@@ -40,8 +40,11 @@ static void add_image(struct linux_images *i, const char *path, bool unified)
     for (size_t k = 0; k < i->n; k++)
         if (!strcasecmp(i->list[k].path, path)) /* also a damaged directory's name that is there twice */
             return;
-    if (i->n == LINUX_MAX_IMAGES || strlen(path) >= sizeof i->list[0].path)
+    if (i->n == LINUX_MAX_IMAGES || strlen(path) >= sizeof i->list[0].path) {
+        if (!i->left_out[0])
+            snprintf(i->left_out, sizeof i->left_out, "%s", path);
         return;
+    }
     struct linux_image *image = &i->list[i->n++];
     snprintf(image->path, sizeof image->path, "%s", path);
     image->unified = unified;
@@ -165,7 +168,7 @@ static int look_at_entries(struct linux_plan *l, struct linux_images *i, const c
 
 int linux_find_images(struct linux_plan *l, struct linux_images *ret)
 {
-    ret->n = 0;
+    *ret = (struct linux_images){ .n = 0 };
     int r = look_in(l, ret, "boot", note_image);
     for (size_t k = 0; k < N_ROOTS && r == 0; k++) {
         char dir[64];

@@ -374,15 +374,44 @@ static int add_lists(struct segment *s)
     return r;
 }
 
+/* ---- names of adapters ---- */
+
+/* The root's .link files come too late where the image's udev names adapters for good. */
+static size_t links_to_add(const struct linux_plan *l, const struct initramfs *i, struct segment *s)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < l->n_links && initramfs_names_for_good(i); k++) {
+        const char *text = initramfs_link_text(i, l->links[k].path);
+        if (text && !strcmp(text, l->links[k].text))
+            continue;
+        n++;
+        if (s)
+            add_text(s, l->links[k].path, l->links[k].text);
+    }
+    return n;
+}
+
+static void put_reason(const struct segment *s, size_t links, char *ret, size_t size)
+{
+    int n = 0;
+    if (s->kernel->n_add)
+        n = snprintf(ret, size, "the kernel finds its root there by%s: %zu modules of %s were missing%s",
+                     s->kernel->names, s->kernel->n_add, s->kernel->root, links ? "; " : "");
+    if (links)
+        snprintf(ret + n, size - (size_t)n, "its udev names the adapters, and nothing renames them later");
+}
+
 static int append_segment(struct segment *s, const char *path, const struct initramfs_file *f)
 {
     _cleanup_free_ uint8_t *bytes = NULL;
     char reason[1200];
     size_t n;
-    int r = copy_modules(s);
+    int r = s->kernel->n_add ? copy_modules(s) : 0;
     if (r == 0 && s->unpack)
         link_modules(s);
-    r = r < 0 ? r : add_lists(s);
+    if (r == 0 && s->kernel->n_add)
+        r = add_lists(s);
+    put_reason(s, links_to_add(s->l, s->image, s), reason, sizeof reason);
     r = r < 0 ? r : initramfs_segment(s->image, f, &s->out, &bytes, &n);
     if (r == -ENOTSUP)
         return linux_block(s->l, "pack it with another compressor in the guest",
@@ -392,8 +421,6 @@ static int append_segment(struct segment *s, const char *path, const struct init
                            "%s would need more than %d MiB of modules", path, MAX_SEGMENT >> 20);
     if (r < 0)
         return r;
-    snprintf(reason, sizeof reason, "the kernel finds its root there by%s: %zu modules of %s were missing",
-             s->kernel->names, s->kernel->n_add, s->kernel->root);
     return s->l->p->ops->append(s->l->p, path, bytes, n, reason);
 }
 
@@ -507,7 +534,7 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
                 path, k.missing);
         else if (k.n_add && other_suffix(i, &k) && i->maker == INITRAMFS_UNKNOWN)
             r = block_suffix(l, path, i);
-        else if (k.n_add) {
+        else if (k.n_add || (!unified && links_to_add(l, i, NULL))) {
             struct segment s = { .l = l, .image = i, .kernel = &k, .unpack = other_suffix(i, &k) };
             r = append_segment(&s, path, f);
             free(s.out.p);
@@ -608,6 +635,8 @@ int linux_plan_initramfs(struct linux_plan *l)
         r = look_at_image(l, i->list[k].path, i->list[k].unified);
         plain += !i->list[k].unified;
     }
+    if (r == 0 && i->left_out[0])
+        r = linux_note(l, "an initramfs isn't looked at: %s is one too many", i->left_out);
     if (r == 0 && !plain)
         r = say_no_image(l);
     if (r == 0 && l->lacking[0] && !l->boots)

@@ -10,6 +10,7 @@
  *
  * Source: systemd.link(5), interfaces(5), netplan(5), nm-settings-keyfile(5), systemd.network(5), udev(7). */
 #include "../formats/cleanup.h"
+#include "initramfs.h"
 #include "prepare-linux.h"
 
 #include <ctype.h>
@@ -288,12 +289,14 @@ static bool deal_macs(const struct prepare *p, struct adapters *all)
 
 static int add_link(struct linux_plan *l, const struct adapter *a)
 {
-    char path[128], text[512];
-    snprintf(path, sizeof path, "etc/systemd/network/10-ferryfs-%s.link", a->name);
-    /* On Hyper-V a virtual function has the MAC of the adapter that it stands for: only one gets the name. */
-    snprintf(text, sizeof text, "[Match]\nMACAddress=%s\n%s\n[Link]\nName=%s\n", a->mac,
-             prepare_is_hyperv(l->p) ? "Driver=hv_netvsc\n" : "Type=ether\n", a->name);
-    return linux_file(l, path, text, 0644, "the adapter keeps the name that the configuration has");
+    struct linux_link_file *f = &l->links[l->n_links++];
+    snprintf(f->path, sizeof f->path, INITRAMFS_LINKS "%s.link", a->name);
+    /* A bridge, a bond, a VLAN may have the MAC too, but no path. (Type=ether would say it, but the udev of
+     * systemd 229 matches nothing by it.) On Hyper-V a virtual function has the MAC of the adapter that it
+     * stands for: only one gets the name. */
+    snprintf(f->text, sizeof f->text, "[Match]\nMACAddress=%s\n%s\n[Link]\nName=%s\n", a->mac,
+             prepare_is_hyperv(l->p) ? "Driver=hv_netvsc\n" : "Path=*pci-*\n", a->name);
+    return linux_file(l, f->path, f->text, 0644, "the adapter keeps the name that the configuration has");
 }
 
 static bool has_systemd(struct linux_plan *l)
@@ -321,6 +324,9 @@ int linux_plan_net(struct linux_plan *l)
                           l->p->n_macs ? "more or fewer than the names" : "not known");
     if (!linux_has(l, "etc/systemd/network"))
         r = l->p->ops->mkdir(l->p, "etc/systemd/network", 0755, "for the names of adapters");
+    l->links = calloc(all.n, sizeof *l->links);
+    if (!l->links)
+        return -ENOMEM;
     for (size_t i = 0; i < all.n && r == 0; i++)
         r = add_link(l, &all.a[i]);
     return r;

@@ -396,11 +396,13 @@ static int plan_selinux(struct linux_plan *l)
 int plan_linux(struct prepare *p)
 {
     struct linux_plan l = { .p = p };
-    int r = linux_plan_initramfs(&l);
-    r = r < 0 ? r : plan_fstab(&l);
+    int r = plan_fstab(&l);
     r = r < 0 ? r : linux_plan_boot(&l);
     r = r < 0 ? r : plan_lvm(&l);
     r = r < 0 ? r : linux_plan_net(&l);
+    r = r < 0 ? r : linux_plan_initramfs(&l);
     r = r < 0 ? r : plan_tools(&l);
-    return r < 0 ? r : plan_selinux(&l);
+    r = r < 0 ? r : plan_selinux(&l);
+    free(l.links);
+    return r;
 }

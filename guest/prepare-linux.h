@@ -21,6 +21,10 @@ struct linux_plan {
     size_t n_read;     /* those that can */
     uint64_t unpacked; /* bytes of all images so far */
     bool boots;        /* there is one that has what it needs */
+    struct linux_link_file {
+        char path[64], text[160];
+    } * links; /* owned: what names adapters, for the images too */
+    size_t n_links;
     bool kernel_names; /* a boot entry says net.ifnames=0: adapters are called eth0 and so on */
 };
 
@@ -79,11 +83,12 @@ struct linux_image {
 struct linux_images {
     struct linux_image list[LINUX_MAX_IMAGES];
     size_t n;
+    char left_out[300]; /* the first one that `list` had no room for */
 };
 int linux_find_images(struct linux_plan *l, struct linux_images *ret);
 
 /* ---- prepare-linux-boot.c: the kernel's command line, wherever a boot loader has it ---- */
-#define LINUX_BOOT_REASON "the kernel finds its root by UUID, and speaks on the serial port"
+const char *linux_boot_reason(const struct linux_plan *l);
 int linux_plan_boot(struct linux_plan *l);
 bool linux_wants_console(const struct linux_plan *l);
 /* Has a command line, or a part of one, a console that isn't a screen? */

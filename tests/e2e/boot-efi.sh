@@ -222,6 +222,7 @@ not_started shim-before
 efi_meanwhile shim-virtio qcow2 shim.qcow2 virtio-blk
 
 # ---- systemd-boot, and a unified image: it is told, not changed; made anew where the guest runs, it is what boots ----
+efi_meanwhile unified-before raw unified.img virtio-scsi
 mount_ok unified.ova -- -o overlay=kept-unified
 plan=$(cat "$mnt/prepare/kvm")
 like "the plan says why not" "$plan" '^BLOCKED: boot/efi/EFI/Linux/ferry.efi lacks virtio_pci virtio_blk virtio_scsi; .* made as a whole; '
@@ -240,6 +241,7 @@ check "the system partition is sound" sound
 check "disk.qcow2 is copied out" cp "$mnt/disks/disk0/disk.qcow2" unified.qcow2
 efi_meanwhile unified qcow2 unified.qcow2 virtio-scsi
 unmount
+not_started unified-before
 booted grub-virtio "$word"
 check "its root" says grub-virtio "root on /dev/vda2"
 booted shim-virtio "$word"

@@ -13,6 +13,7 @@ need cpio zstd
 need_debian
 need_mac=00:50:56:ab:cd:01
 initrd=/boot/initrd.img-$kernel_version
+version_pattern=${kernel_version//+/\\+}
 word=word-$RANDOM$RANDOM
 cd "$tmp" || exit 1
 
@@ -50,9 +51,9 @@ hyperv_archive() {
     local list
     list=$(tail -c +$((($2 + 3) / 4 * 4 + 1)) "$mnt/guest$initrd" | cpio -it --quiet)
     for module in hv_vmbus hv_storvsc; do
-        like "$1: $module is in it" "$list" "^usr/lib/modules/$kernel_version/kernel/.*/$module\\.ko"
+        like "$1: $module is in it" "$list" "^usr/lib/modules/$version_pattern/kernel/.*/$module\\.ko"
     done
-    like "$1: and the index" "$list" "^usr/lib/modules/$kernel_version/modules.dep.bin$"
+    like "$1: and the index" "$list" "^usr/lib/modules/$version_pattern/modules.dep.bin$"
     check_not "$1: no directory in the place of a link" grep -qx lib <<<"$list"
 }
 
@@ -64,7 +65,7 @@ prepared() {
     before=$(state)
     size=$(stat -c %s "$mnt/guest$initrd")
     text=$(plan kvm)
-    like "$1: the plan has the initramfs" "$text" "initrd.img-$kernel_version.*virtio_"
+    like "$1: the plan has the initramfs" "$text" "initrd.img-$version_pattern.*virtio_"
     like "$1: and fstab" "$text" 'etc/fstab'
     like "$1: and GRUB" "$text" 'boot/grub/grub.cfg'
     like "$1: and the adapter" "$text" '10-ferryfs-ens192.link'
@@ -83,7 +84,7 @@ prepared() {
     like "$1: grub.cfg" "$(cat "$mnt/guest/boot/grub/grub.cfg")" "linux.* root=UUID=$debian_uuid ro .*console=ttyS0"
     like "$1: GRUB's defaults" "$(cat "$mnt/guest/etc/default/grub")" 'console=ttyS0'
     like "$1: the adapter's name" "$(tr '\n' ' ' <"$mnt/guest/etc/systemd/network/10-ferryfs-ens192.link")" \
-        "^\[Match\] MACAddress=$need_mac Type=ether +\[Link\] Name=ens192"
+        "^\[Match\] MACAddress=$need_mac Path=\*pci-\* +\[Link\] Name=ens192"
     is "$1: the tools are masked" "$(readlink "$mnt/guest/etc/systemd/system/vmtoolsd.service" | sed 's,.*/,,')" null
     is "$1: the file that was there is a part" "$(head -c "$size" "$mnt/guest$initrd" | sha)" "$(sha narrow)"
     check "$1: copied out" cp "$mnt/disks/disk0/disk.qcow2" "$1.qcow2"

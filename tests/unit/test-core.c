@@ -115,7 +115,6 @@ static void references_stay_in_trusted_directories(void **state)
     rmdir(dir);
 }
 
-/* What was cut off under us before anybody asked about it is neither a hole nor zeros. */
 /* A file whose first MiB is data and whose second is a hole, cut. What is past the end is nothing that could
  * be taken for zeros (unless it was seen as a hole before: `seen`), what is before it is as it was, and what
  * comes back can be read again. */
@@ -158,6 +157,7 @@ static void shrink_to(int fd, const char *path, off_t cut, bool seen)
     file_unref(f);
 }
 
+/* What was cut off under us before anybody asked about it is neither a hole nor zeros. */
 static void a_file_that_shrinks_is_data_and_eio(void **state)
 {
     (void)state;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef FERRYFS_TESTS_TOY_LINUX_H
 #define FERRYFS_TESTS_TOY_LINUX_H
-/* A Linux guest in memory, planned and looked at. */
+/* A Linux guest in memory, its kernel and its initramfs, for the tests of its planner. */
 #include "guest/cpio.h"
+#include "guest/initramfs.h"
 #include "toy-prepare.h"
 #include "unit.h"
 
@@ -42,4 +43,9 @@ static inline void put_kernel(struct toy_guest *g, const char *maker_file, const
 static const char all_modules[] =
     "kernel/nvme.ko:\nkernel/virtio_pci.ko: kernel/virtio.ko\nkernel/virtio.ko:\n"
     "kernel/virtio-blk.ko: kernel/virtio.ko\n";
+
+static inline int read_image(void *ctx, void *buf, size_t len, uint64_t off, size_t *ret)
+{
+    return toy_read_at(ctx, "boot/initrd.img-6.1", buf, len, off, ret);
+}
 #endif

@@ -360,6 +360,20 @@ static int open_directory(struct overlay *v, struct fault *fault)
     return v->dir_fd < 0 ? fault_in(fault, -errno, v->dir, "can't be opened: %s", strerror(errno)) : 0;
 }
 
+/* Files of the overlay are opened by their names in its directory; people need to know which. */
+static void name_directory(const struct overlay *v, struct fault *fault)
+{
+    char name[OVL_NAME], whole[sizeof fault->file];
+    for (size_t i = 0; fault && i < v->n; i++) {
+        ovl_member_name(i, name);
+        if (strcmp(fault->file, name) != 0)
+            continue;
+        snprintf(whole, sizeof whole, "%.700s/%s", v->dir, name);
+        memcpy(fault->file, whole, sizeof whole);
+        return;
+    }
+}
+
 int overlay_open(const struct overlay_options *o, const struct overlay_source *sources, size_t n,
                  struct overlay **ret, struct fault *fault)
 {
@@ -385,6 +399,8 @@ int overlay_open(const struct overlay_options *o, const struct overlay_source *s
         r = ovl_lock_take(v->dir_fd, v->dir, o, &v->lock, fault);
     if (!r && v->dir)
         r = open_all(&p, fault);
+    if (r < 0 && v->dir)
+        name_directory(v, fault);
     if (!r && v->dir)
         ovl_files_sweep(v);
     if (r < 0) {

@@ -26,13 +26,25 @@ struct spot {
     uint64_t ino;
 };
 
-static int realm_of(struct ferry *f, struct realm *ret)
+/* Whose path it is, which then begins there: the guest's, or a volume's. */
+static int realm_of(struct ferry *f, const char **path, struct realm *ret)
 {
+    static const char volumes[] = "../volumes/";
     struct guest *g = ferry_guest(f);
     if (!g || f->options->os >= g->n_systems)
         return -ENOENT;
     *ret = (struct realm){ g, &g->systems[f->options->os], 0 };
-    return 0;
+    if (!path || strncmp(*path, volumes, sizeof volumes - 1) != 0)
+        return 0;
+    const char *name = *path + sizeof volumes - 1;
+    size_t n = strcspn(name, "/");
+    for (size_t i = 0; i < g->n_volumes; i++)
+        if (g->volumes[i].volume && !strncmp(g->volumes[i].name, name, n) && !g->volumes[i].name[n]) {
+            *ret = (struct realm){ g, NULL, i };
+            *path = name + n + (name[n] == '/');
+            return 0;
+        }
+    return -ENOENT;
 }
 
 static struct volume *volume_at(const struct realm *r, struct place p)
@@ -43,7 +55,7 @@ static struct volume *volume_at(const struct realm *r, struct place p)
 static int resolve(struct ferry *f, const char *path, struct volume **ret, struct place *ret_place)
 {
     struct realm realm;
-    int r = realm_of(f, &realm);
+    int r = realm_of(f, &path, &realm);
     if (!r)
         r = realm_resolve(&realm, path, ret_place);
     if (r < 0)
@@ -57,16 +69,17 @@ static int find_spot(struct ferry *f, const char *path, struct spot *ret)
 {
     struct realm realm;
     struct place dir, own;
+    *ret = (struct spot){ 0 };
+    int r = realm_of(f, &path, &realm);
+    if (r < 0)
+        return r;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     _cleanup_free_ char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
-    *ret = (struct spot){ 0 };
     if (!parent)
         return -ENOMEM;
     if (!*name || strlen(name) >= sizeof ret->name || !strcmp(name, ".") || !strcmp(name, ".."))
         return -EINVAL;
-    int r = realm_of(f, &realm);
-    if (!r)
-        r = realm_resolve(&realm, parent, &dir);
+    r = realm_resolve(&realm, parent, &dir);
     if (r < 0)
         return r;
     strcpy(ret->name, name);
@@ -122,7 +135,7 @@ int file_stat(struct ferry *f, const char *path, struct prepare_stat *ret)
 int file_uuid(struct ferry *f, const char *device, char *buf, size_t size)
 {
     struct realm realm;
-    int r = realm_of(f, &realm);
+    int r = realm_of(f, NULL, &realm);
     const struct guest_volume *v = r < 0 ? NULL : guest_find_device(realm.guest, device);
     if (!v || !v->signature.uuid[0])
         return -ENOENT;
@@ -448,10 +461,18 @@ static int make(const struct spot *s, const struct change_state *as, const uint8
     return !r && S_ISREG(as->type) ? write_bytes(s->volume, ino, bytes, n, 0) : r;
 }
 
-static int unlink_at(const struct spot *s)
+static int unlink_at(struct ferry *f, const struct spot *s)
 {
     int r = writable(s->volume);
-    return r < 0 ? r : s->volume->ops->unlink ? s->volume->ops->unlink(s->volume, s->dir, s->name) : -EROFS;
+    if (!r && !s->volume->ops->unlink)
+        r = -EROFS;
+    if (!r)
+        r = hives_moving(f, s->own_index, s->ino);
+    if (r < 0)
+        return r;
+    r = s->volume->ops->unlink(s->volume, s->dir, s->name);
+    hives_moved(f, s->own_index, s->ino);
+    return r;
 }
 
 static int rmdir_at(const struct spot *s)
@@ -482,14 +503,14 @@ int file_do(struct ferry *f, const struct change *c)
     case CHANGE_APPEND:
         return do_append(f, &s, c);
     case CHANGE_REMOVE:
-        return s.there ? unlink_at(&s)
+        return s.there ? unlink_at(f, &s)
                        : 0; /* it had two names in the list, through a link to its directory */
     case CHANGE_MKDIR:
         return make(&s, &c->new, NULL, 0);
     case CHANGE_RMDIR:
         return s.there ? rmdir_at(&s) : -ENOENT;
     case CHANGE_LINK:
-        r = s.there ? unlink_at(&s) : 0;
+        r = s.there ? unlink_at(f, &s) : 0;
         return r < 0 ? r : make(&s, &c->new, c->new.bytes, c->new.n);
     default:
         return -EINVAL;
@@ -537,7 +558,7 @@ static int put_back(const struct spot *s, const struct change_state *old)
 static int undo_file(struct ferry *f, const struct spot *s, const struct change *c)
 {
     if (!c->old.there)
-        return s->there ? unlink_at(s) : 0;
+        return s->there ? unlink_at(f, s) : 0;
     int r = s->there ? set_content(f, s, c->old.bytes, c->old.n) : -ENOENT;
     return r < 0 ? r : set_mtime(s->own, s->ino, &c->old);
 }
@@ -578,7 +599,7 @@ int file_undo(struct ferry *f, const struct change *c)
     case CHANGE_MKDIR:
         return undo_mkdir(&s);
     case CHANGE_LINK:
-        r = s.there ? unlink_at(&s) : 0;
+        r = s.there ? unlink_at(f, &s) : 0;
         return r < 0 || !c->old.there ? r : put_back(&s, &c->old);
     default:
         return -EINVAL;

@@ -218,6 +218,14 @@ static int fail_at(struct changes *c, const char *path, int r)
     return changes_block(c, why, "info.json has the reason");
 }
 
+/* Where directories begin in a path: behind the name of a volume, where it is one of those. */
+static size_t first_part(const char *path)
+{
+    static const char volumes[] = "../volumes/";
+    size_t n = sizeof volumes - 1;
+    return strncmp(path, volumes, n) != 0 ? 0 : n + strcspn(path + n, "/");
+}
+
 /* The directories on the way to `path` that aren't there. */
 static int need_parents(struct changes *c, const char *path, const char *reason)
 {
@@ -225,11 +233,11 @@ static int need_parents(struct changes *c, const char *path, const char *reason)
     if (!part)
         return -ENOMEM;
     int r = 0;
-    for (char *at = part; !r && (at = strchr(at, '/')); *at++ = '/') {
+    for (char *at = part + first_part(path); !r && (at = strchr(at, '/')); *at++ = '/') {
         struct prepare_stat st;
         *at = 0;
         const struct change *planned = changes_find(c, c->n, false, part, NULL);
-        if (*part && (planned || file_stat(c->f, part, &st) == -ENOENT))
+        if (*part && at > part + first_part(path) && (planned || file_stat(c->f, part, &st) == -ENOENT))
             r = changes_mkdir(c, part, 0755, reason);
     }
     return r;

@@ -22,6 +22,7 @@ struct hives {
     struct reg_hive *list[HIVES_MAX]; /* owned; grows only */
     _Atomic size_t n;
     bool alone;
+    pthread_mutex_t place_lock;         /* where the hives' files are; nothing is taken under it */
     pthread_mutex_t cut_lock;           /* protects what follows; nothing is taken under it */
     struct cut_name cut[CUT_NAMES_MAX]; /* the oldest gives way */
     size_t n_cut;
@@ -41,6 +42,10 @@ int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_fil
 /* The same of the guest as the source has it. -ENOENT: there it is none. */
 int hives_source_files(struct ferry *f, const struct reg_hive *h, const struct guest *source,
                        struct hive_files *ret);
+/* Where its path leads now. -ENOENT: nowhere (hives-scan.c). */
+int hives_resolve(struct ferry *f, const struct reg_hive *h, struct place *ret);
+/* Is that directory one on the way to it? */
+bool hives_is_below(struct ferry *f, const struct reg_hive *h, struct place dir);
 /* Of the hive that is the source (hives-alone.c). */
 /* Is the overlay's hive made from this source? -ESTALE. A new one is bound to it. Reads the source whole. */
 int hives_alone_bind(struct ferry *f, const struct reg_hive *h, struct fault *fault);

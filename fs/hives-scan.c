@@ -117,6 +117,12 @@ static struct realm windows_realm(struct ferry *f)
     return (struct realm){ f->guest, &f->guest->systems[f->options->os], 0 };
 }
 
+static struct realm realm_of(struct ferry *f, const struct reg_hive *h)
+{
+    struct realm realm = { f->guest, NULL, h->volume };
+    return h->in_volume ? realm : windows_realm(f);
+}
+
 /* The hive's file at `p`, and the logs that lie beside `path` of the realm. */
 static int open_files(const struct realm *realm, struct place p, const char *path, bool may_write,
                       struct hive_files *ret)
@@ -138,9 +144,7 @@ static int open_files(const struct realm *realm, struct place p, const char *pat
 
 int hives_guest_files(struct ferry *f, const struct reg_hive *h, struct hive_files *ret, struct fault *fault)
 {
-    struct realm realm = { f->guest, NULL, h->volume };
-    if (!h->in_volume)
-        realm = windows_realm(f);
+    struct realm realm = realm_of(f, h);
     int r = open_files(&realm, (struct place){ h->volume, h->ino }, h->path, ferry_writable(f), ret);
     if (r < 0)
         fault_in(fault, r, h->path, "the hive's files can't be opened: %s", strerror(-r));
@@ -191,8 +195,29 @@ bool hives_add_at(struct ferry *f, struct hives *hs, enum hive_place where, cons
         h->in_volume = !realm->system;
         h->volume = p.volume;
         h->ino = p.ino;
+        h->placed = true;
     }
     return h != NULL;
+}
+
+int hives_resolve(struct ferry *f, const struct reg_hive *h, struct place *ret)
+{
+    struct realm realm = realm_of(f, h);
+    int r = realm_resolve(&realm, h->path, ret);
+    return r < 0 ? r : ret->volume == WALK_LETTERS ? -ENOENT : 0;
+}
+
+bool hives_is_below(struct ferry *f, const struct reg_hive *h, struct place dir)
+{
+    struct realm realm = realm_of(f, h);
+    char path[PATH_SIZE];
+    struct place p;
+    for (const char *slash = strchr(h->path, '/'); slash; slash = strchr(slash + 1, '/')) {
+        snprintf(path, sizeof path, "%.*s", (int)(slash - h->path), h->path);
+        if (realm_resolve(&realm, path, &p) == 0 && p.volume == dir.volume && p.ino == dir.ino)
+            return true;
+    }
+    return false;
 }
 
 static bool add_at(struct ferry *f, struct hives *hs, enum hive_place where, const char *name,

@@ -76,6 +76,27 @@ static void scan(struct ferry *f, enum hive_place where)
     pthread_mutex_unlock(&hs->lock);
 }
 
+bool hives_is_there(struct ferry *f, struct reg_hive *h)
+{
+    struct hives *hs = f->hives;
+    while (!hs->alone && !h->placed) {
+        struct place p;
+        pthread_mutex_lock(&hs->place_lock);
+        unsigned moves = h->moves;
+        pthread_mutex_unlock(&hs->place_lock);
+        if (hives_resolve(f, h, &p) < 0)
+            return false;
+        pthread_mutex_lock(&hs->place_lock);
+        if (h->moves == moves) { /* else it may be what was there before */
+            h->volume = p.volume;
+            h->ino = p.ino;
+            h->placed = true;
+        }
+        pthread_mutex_unlock(&hs->place_lock);
+    }
+    return true;
+}
+
 bool hives_present(struct ferry *f)
 {
     return f->hives->alone || hives_nth(f, HIVE_MACHINE, 0);
@@ -90,7 +111,7 @@ struct reg_hive *hives_nth(struct ferry *f, enum hive_place where, size_t i)
 {
     scan(f, where);
     for (size_t k = 0; k < f->hives->n; k++)
-        if (f->hives->list[k]->where == where && !i--)
+        if (f->hives->list[k]->where == where && hives_is_there(f, f->hives->list[k]) && !i--)
             return f->hives->list[k];
     return NULL;
 }
@@ -100,7 +121,7 @@ struct reg_hive *hives_find(struct ferry *f, enum hive_place where, const char *
     scan(f, where);
     for (size_t k = 0; k < f->hives->n; k++)
         if (f->hives->list[k]->where == where && !strcasecmp(f->hives->list[k]->name, name))
-            return f->hives->list[k];
+            return hives_is_there(f, f->hives->list[k]) ? f->hives->list[k] : NULL;
     return NULL;
 }
 
@@ -111,8 +132,11 @@ static size_t cache_bytes(const struct ferry *f)
     return ((size_t)f->options->cache_mib << 20) / 4;
 }
 
+/* Not if its file was moved since it was looked for. */
 static void open_locked(struct ferry *f, struct reg_hive *h)
 {
+    if (!f->hives->alone && !h->placed)
+        return;
     struct hive_files files = { 0 };
     struct fault fault = { 0 };
     struct hive_state state;
@@ -148,6 +172,8 @@ int hives_read(struct ferry *f, struct reg_hive *h)
     pthread_rwlock_rdlock(&h->lock);
     while (!h->tried) {
         pthread_rwlock_unlock(&h->lock);
+        if (!hives_is_there(f, h))
+            return -ENOENT;
         pthread_rwlock_wrlock(&h->lock);
         if (!h->tried)
             open_locked(f, h);
@@ -164,8 +190,15 @@ int hives_read(struct ferry *f, struct reg_hive *h)
 int hives_write(struct ferry *f, struct reg_hive *h)
 {
     pthread_rwlock_wrlock(&h->lock);
-    if (!h->tried)
+    while (!h->tried) {
         open_locked(f, h);
+        if (h->tried)
+            break;
+        pthread_rwlock_unlock(&h->lock);
+        if (!hives_is_there(f, h))
+            return -ENOENT;
+        pthread_rwlock_wrlock(&h->lock);
+    }
     int r = !h->hive ? open_error(h) : h->writable ? 0 : -EROFS;
     if (r < 0) {
         pthread_rwlock_unlock(&h->lock);
@@ -283,13 +316,24 @@ uint16_t *hives_recall(const struct reg_hive *h, uint64_t hash, size_t *ret_n)
 
 /* ---- committing ---- */
 
-static void close_locked(struct reg_hive *h)
+/* True: it was open. */
+static bool close_locked(struct reg_hive *h)
 {
+    bool open = h->hive;
     registry_files_drop(h);
     bcd_files_drop(h);
     hive_close(h->hive);
     h->hive = NULL;
     h->tried = false;
+    return open;
+}
+
+/* After a hive that was open has been closed: the kernel may know keys of it for a moment, by cells that mean
+ * nothing in the next one, and what is made in such a directory has no second look-up. No lock is held. */
+static void let_names_go(void)
+{
+    struct timespec moment = { .tv_nsec = (TREE_MOMENT_MS + 20) * 1000000L };
+    nanosleep(&moment, NULL);
 }
 
 static int commit_hive(struct ferry *f, struct reg_hive *h)
@@ -323,21 +367,107 @@ int hives_commit(struct ferry *f)
     return r;
 }
 
+static bool has_edits(const struct reg_hive *h)
+{
+    return h->hive && hive_is_dirty(h->hive) && h->edits != h->committed;
+}
+
 int hives_guest_write(struct ferry *f, size_t volume, uint64_t ino)
 {
+    bool closed = false;
     int r = 0;
     for (size_t i = 0; i < f->hives->n && !f->hives->alone; i++) {
         struct reg_hive *h = f->hives->list[i];
         if (h->volume != volume || h->ino != ino)
             continue;
         pthread_rwlock_wrlock(&h->lock);
-        if (h->hive && hive_is_dirty(h->hive) && h->edits != h->committed)
+        if (has_edits(h))
             r = -EBUSY;
         else
-            close_locked(h);
+            closed |= close_locked(h);
         pthread_rwlock_unlock(&h->lock);
     }
+    if (closed)
+        let_names_go();
     return r;
+}
+
+/* ---- files that come and go ---- */
+
+static void forget_place(struct reg_hive *h)
+{
+    pthread_mutex_lock(&h->all->place_lock);
+    h->placed = false;
+    h->moves++;
+    pthread_mutex_unlock(&h->all->place_lock);
+}
+
+static bool is_directory(struct ferry *f, struct place p)
+{
+    struct volume_attr a;
+    struct volume *v = f->guest->volumes[p.volume].volume;
+    return v->ops->getattr(v, p.ino, &a) == 0 && S_ISDIR(a.mode);
+}
+
+static int close_unless_edited(struct reg_hive *h, bool *closed)
+{
+    if (has_edits(h))
+        return -EBUSY;
+    *closed |= close_locked(h);
+    forget_place(h);
+    return 0;
+}
+
+/* Who has opened it since then, and edited it, did so before it went: that stays in the file. */
+static bool close_moved(struct ferry *f, struct reg_hive *h)
+{
+    commit_hive(f, h);
+    bool closed = close_locked(h);
+    forget_place(h);
+    return closed;
+}
+
+int hives_moving(struct ferry *f, size_t volume, uint64_t ino)
+{
+    struct hives *hs = f->hives;
+    struct place p = { volume, ino };
+    bool dir = !hs->alone && hs->n && is_directory(f, p);
+    bool closed = false;
+    int r = 0;
+    for (size_t i = 0; i < hs->n && !hs->alone && !r; i++) {
+        struct reg_hive *h = hs->list[i];
+        if ((h->volume != volume || h->ino != ino) && !(dir && hives_is_below(f, h, p)))
+            continue;
+        pthread_rwlock_wrlock(&h->lock);
+        r = close_unless_edited(h, &closed);
+        pthread_rwlock_unlock(&h->lock);
+    }
+    if (closed)
+        let_names_go();
+    return r;
+}
+
+/* Does the path lead elsewhere than it did? */
+static bool is_astray(struct ferry *f, const struct reg_hive *h)
+{
+    struct place p;
+    return h->placed && (hives_resolve(f, h, &p) < 0 || p.volume != h->volume || p.ino != h->ino);
+}
+
+void hives_moved(struct ferry *f, size_t volume, uint64_t ino)
+{
+    struct hives *hs = f->hives;
+    bool dir = !hs->alone && hs->n && is_directory(f, (struct place){ volume, ino }), closed = false;
+    for (size_t i = 0; i < hs->n && !hs->alone; i++) {
+        struct reg_hive *h = hs->list[i];
+        if ((h->volume != volume || h->ino != ino) && !(dir && is_astray(f, h)))
+            continue;
+        pthread_rwlock_wrlock(&h->lock);
+        closed |= close_moved(f, h);
+        pthread_rwlock_unlock(&h->lock);
+    }
+    if (closed)
+        let_names_go();
 }
 
 /* ---- the whole ---- */
@@ -349,6 +479,7 @@ int hives_open(struct ferry *f, struct fault *fault)
     if (!hs)
         return fault_in(fault, -ENOMEM, "", "out of memory");
     pthread_mutex_init(&hs->lock, NULL);
+    pthread_mutex_init(&hs->place_lock, NULL);
     pthread_mutex_init(&hs->cut_lock, NULL);
     if (o->n_sources != 1 || o->format || !hives_is_hive(o->sources[0]))
         return 0;
@@ -394,6 +525,7 @@ void hives_close(struct ferry *f)
     for (size_t i = 0; i < CUT_NAMES_MAX; i++)
         free(hs->cut[i].units);
     pthread_mutex_destroy(&hs->cut_lock);
+    pthread_mutex_destroy(&hs->place_lock);
     pthread_mutex_destroy(&hs->lock);
     free(hs);
     f->hives = NULL;

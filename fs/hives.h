@@ -31,8 +31,11 @@ struct reg_hive {
     struct hives *all;
     char *path;     /* owned: in the guest with slashes ("C/Windows/..."), or the source's */
     bool in_volume; /* path is one in the volume, which needn't be a part of the guest's tree */
-    size_t volume;  /* of the guest's hive: index of its volume */
-    uint64_t ino;   /* and its file there */
+    /* Which file of the guest the path is. Written under the list's place_lock; good while `placed`. */
+    _Atomic size_t volume; /* index of its volume */
+    _Atomic uint64_t ino;
+    _Atomic bool placed; /* false: files were moved or removed since; look again */
+    unsigned moves;      /* counts that; protected by place_lock */
     pthread_rwlock_t lock;
     /* protected by lock */
     bool tried;
@@ -58,14 +61,18 @@ bool hives_present(struct ferry *f);
 bool hives_alone(const struct ferry *f);
 /* With the overlay open: is it that of the one hive? -ESTALE; 0 where the source is no hive. */
 int hives_bind(struct ferry *f, struct fault *fault);
-/* The hives of a place, in the order found: the i-th, or NULL. The first call for HIVE_USERS opens SOFTWARE.
- */
+/* The hives of a place whose files are there, in the order found: the i-th, or NULL. The first call for
+ * HIVE_USERS opens SOFTWARE. */
 struct reg_hive *hives_nth(struct ferry *f, enum hive_place where, size_t i);
 /* By name, without case; NULL. */
 struct reg_hive *hives_find(struct ferry *f, enum hive_place where, const char *name);
+/* The index-th of all, also if its file is gone. */
 struct reg_hive *hives_at(struct ferry *f, size_t index);
+/* Is there a file where it lies? */
+bool hives_is_there(struct ferry *f, struct reg_hive *h);
 
-/* Opens the hive if need be and locks it: 0, or why it can't be, and it isn't locked. */
+/* Opens the hive if need be and locks it: 0, or why it can't be, and it isn't locked. -ENOENT: its file is
+ * gone. */
 int hives_read(struct ferry *f, struct reg_hive *h);
 /* The same for an edit; -EROFS if it can't be written. A merge that could still be taken back can't any more.
  */
@@ -88,6 +95,11 @@ uint64_t hives_now(void);
 int hives_commit(struct ferry *f);
 /* A file of the guest is about to be written: -EBUSY if it is a hive that has edits; else it is read anew. */
 int hives_guest_write(struct ferry *f, size_t volume, uint64_t ino);
+/* A file or directory of the guest is about to be removed, replaced or moved: -EBUSY if a hive is in it, or
+ * is it, that has edits. Else such hives are closed, and looked for again at their paths. hives_moved: it has
+ * been tried, whatever came of it. */
+int hives_moving(struct ferry *f, size_t volume, uint64_t ino);
+void hives_moved(struct ferry *f, size_t volume, uint64_t ino);
 
 /* What ferry_open and ferry_close call. Is the source a hive? */
 int hives_open(struct ferry *f, struct fault *fault);

@@ -47,7 +47,8 @@ json_t *registry_info(struct ferry *f)
     hives_nth(f, HIVE_USERS, 0); /* so that all are found */
     struct reg_hive *h;
     for (size_t i = 0; (h = hives_at(f, i)); i++)
-        json_array_append_new(hives, hive_json(f, h, &files, &bytes));
+        if (hives_is_there(f, h))
+            json_array_append_new(hives, hive_json(f, h, &files, &bytes));
     json_object_set_new(o, "hives", hives);
     json_object_set_new(scratch, "files", json_integer((json_int_t)files));
     json_object_set_new(scratch, "bytes", json_integer((json_int_t)bytes));

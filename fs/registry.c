@@ -56,7 +56,7 @@ int registry_begin(struct ferry *f, const struct node_id *id, bool write, struct
         return -ESTALE;
     int r = write ? hives_write(f, h) : hives_read(f, h);
     if (r < 0)
-        return r;
+        return r == -ENOENT ? -ESTALE : r; /* its file is gone, and so is this node */
     uint32_t key = (uint32_t)id->b;
     bool same = (id->a >> INDEX_BITS & 0xffff) == (h->epoch & 0xffff);
     if (!same && key == HIVE_NIL) /* the top of a hive that wasn't open when the node was made */

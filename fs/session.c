@@ -30,7 +30,7 @@ enum { MAX_READ = 1 << 20, FOREVER = 86400 };
 /* Seconds for which the kernel keeps the name of a directory that `tells`: a script that edits many values of
  * one key asks for the way to it once, and access(2), which is not asked of us, is wrong no longer than this.
  */
-static const double a_moment = 0.1;
+static const double a_moment = TREE_MOMENT_MS / 1000.0;
 
 struct session {
     struct ferry *ferry;

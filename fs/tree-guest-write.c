@@ -77,7 +77,13 @@ int guest_unlink(struct ferry *f, const struct node *dir, const char *name)
         r = -EROFS;
     if (!r)
         r = own_entry(f, dir, name, &ino);
-    return r < 0 ? r : v->ops->unlink(v, dir->id.b, name);
+    if (!r)
+        r = hives_moving(f, dir->id.a, ino);
+    if (r < 0)
+        return r;
+    r = v->ops->unlink(v, dir->id.b, name);
+    hives_moved(f, dir->id.a, ino);
+    return r;
 }
 
 int guest_rmdir(struct ferry *f, const struct node *dir, const char *name)
@@ -119,7 +125,15 @@ int guest_rename(struct ferry *f, const struct node *dir, const char *name, cons
     int there = own_entry(f, new_dir, new_name, &other);
     if (there < 0 && there != -ENOENT)
         return there;
+    r = hives_moving(f, dir->id.a, ino);
+    if (!r && !there)
+        r = hives_moving(f, dir->id.a, other);
+    if (r < 0)
+        return r;
     r = v->ops->rename(v, dir->id.b, name, new_dir->id.b, new_name, flags);
+    hives_moved(f, dir->id.a, ino);
+    if (!there)
+        hives_moved(f, dir->id.a, other);
     if (r < 0)
         return r;
     moved(f, ino, new_dir);
@@ -180,11 +194,13 @@ int guest_write(struct ferry *f, struct handle *handle, const void *buf, size_t 
 
 int guest_fallocate(struct ferry *f, struct handle *handle, int mode, uint64_t off, uint64_t len)
 {
-    (void)f;
     struct guest_handle *h = guest_handle_of(handle);
     if (!h->volume->writable)
         return -EROFS;
-    return h->volume->ops->fallocate ? h->volume->ops->fallocate(h->file, mode, off, len) : -EOPNOTSUPP;
+    if (!h->volume->ops->fallocate)
+        return -EOPNOTSUPP;
+    int r = hives_guest_write(f, h->volume_index, h->ino);
+    return r < 0 ? r : h->volume->ops->fallocate(h->file, mode, off, len);
 }
 
 int guest_setxattr(struct ferry *f, const struct node *n, const char *name, const void *value, size_t size,

@@ -29,17 +29,22 @@ static const char *file_name(unsigned i)
     return i < PREPARE_TARGETS ? prepare_target_name(i) : i == CHANGES_JSON ? "changes.json" : ".error";
 }
 
-static void record_name(enum prepare_target t, char ret[64])
-{
-    snprintf(ret, 64, "prepare-%s", prepare_target_name(t));
-}
-
 /* ---- plans ---- */
 
 static const struct guest_system *system_of(struct ferry *f)
 {
     struct guest *g = ferry_guest(f);
     return g && f->options->os < g->n_systems ? &g->systems[f->options->os] : NULL;
+}
+
+/* Of each guest of the machine its own: the same keys and paths are of another there. */
+static void record_name(struct ferry *f, enum prepare_target t, char ret[128])
+{
+    const struct guest_system *s = system_of(f);
+    int n = snprintf(ret, 128, "prepare-%s", prepare_target_name(t));
+    if (s && f->options->os)
+        snprintf(ret + n, 128 - (size_t)n, "-%u-%.60s", (unsigned)f->options->os,
+                 f->guest->volumes[s->root].name);
 }
 
 /* SystemRoot's directory, "C/Windows", from where the SYSTEM hive lies below it. */
@@ -54,6 +59,17 @@ static bool system_root(struct ferry *f, char *ret, size_t size)
         *slash = 0;
     }
     return h != NULL;
+}
+
+/* Where the boot configuration lies, if that is where EFI has it: "../volumes/disk0p1". */
+static const char *system_partition(struct ferry *f, char *buf, size_t size)
+{
+    const struct guest_system *s = system_of(f);
+    const struct reg_hive *h = s && s->kind == GUEST_WINDOWS ? hives_nth(f, HIVE_BCD, 0) : NULL;
+    if (!h || strncmp(h->path, "EFI/", 4) != 0)
+        return NULL;
+    snprintf(buf, size, "../volumes/%s", f->guest->volumes[h->volume].name);
+    return buf;
 }
 
 /* A hive that can't be written although the mount can. */
@@ -97,6 +113,24 @@ static const struct guest_volume *unread_root(struct ferry *f)
     return found;
 }
 
+/* A plan is for one guest. */
+static int note_others(struct ferry *f, struct changes *c)
+{
+    const struct guest *g = f->guest;
+    int r = 0;
+    for (size_t i = 0; !r && i < g->n_systems; i++) {
+        char text[600];
+        const struct guest_system *s = &g->systems[i];
+        if (i == f->options->os)
+            continue;
+        snprintf(text, sizeof text,
+                 "another guest, %.200s on %.200s, isn't changed: mount with -o os=%zu to prepare it, too",
+                 s->name, g->volumes[s->root].name, i);
+        r = changes_prepare(c)->ops->note(changes_prepare(c), text);
+    }
+    return r;
+}
+
 static int plan_guest(struct ferry *f, struct changes *c)
 {
     char root[1024];
@@ -130,6 +164,7 @@ static int make_plan(struct ferry *f, enum prepare_target target, struct changes
     _cleanup_free_ const char **macs = calloc(f->vm->n_nics + 1, sizeof *macs);
     if (!c || !macs)
         return -ENOMEM;
+    char esp[300];
     changes_keep(c, PLAN_KEEPS, PLAN_MAKES);
     struct prepare *p = changes_prepare(c);
     p->target = target;
@@ -137,7 +172,11 @@ static int make_plan(struct ferry *f, enum prepare_target target, struct changes
         if (f->vm->nics[i].mac)
             macs[p->n_macs++] = f->vm->nics[i].mac;
     p->macs = macs;
+    p->esp = system_partition(f, esp, sizeof esp);
     int r = plan_guest(f, c);
+    if (!r && !changes_blocked(c) && system_of(f))
+        r = note_others(f, c);
+    p->esp = NULL;
     p->macs = NULL;
     p->n_macs = 0;
     if (!r)
@@ -162,8 +201,8 @@ static int print_changes(struct ferry *f, struct json_out *out)
     json_raw(out, "{ \"schema\": 1,\n  \"changes\": [\n");
     for (unsigned t = 0; t < PREPARE_TARGETS; t++) {
         _cleanup_(changes_freep) struct changes *c = NULL;
-        char record[64];
-        record_name(t, record);
+        char record[128];
+        record_name(f, t, record);
         int r = changes_read_record(f, record, &c, NULL);
         if (r < 0 && r != -ENOENT)
             return r;
@@ -190,8 +229,8 @@ static void say(const struct fault *fault)
 static int apply(struct ferry *f, enum prepare_target target, struct fault *fault)
 {
     _cleanup_(changes_freep) struct changes *c = NULL;
-    char record[64];
-    record_name(target, record);
+    char record[128];
+    record_name(f, target, record);
     int r = make_plan(f, target, &c);
     if (r < 0)
         return fault_in(fault, r, "", "the plan can't be made: %s", strerror(-r));
@@ -200,8 +239,8 @@ static int apply(struct ferry *f, enum prepare_target target, struct fault *faul
 
 static int undo(struct ferry *f, enum prepare_target target, struct fault *fault)
 {
-    char record[64];
-    record_name(target, record);
+    char record[128];
+    record_name(f, target, record);
     return changes_undo(f, record, fault);
 }
 

@@ -303,7 +303,8 @@ static int key_getattr(struct ferry *f, const struct node *n, struct stat *ret)
     struct reg_at at;
     struct hive_key k = { 0 };
     int r = registry_begin(f, &n->id, false, &at);
-    if (r < 0 && (uint32_t)n->id.b == HIVE_NIL) { /* a hive that can't be opened is listed all the same */
+    /* A hive that can't be opened is listed all the same, if its file is there. */
+    if (r < 0 && r != -ESTALE && (uint32_t)n->id.b == HIVE_NIL) {
         registry_fill(f, S_IFDIR, tree_ino(1000 + (n->id.a & 0xffff), n->id.b, 0), false, ret);
         return 0;
     }

@@ -80,6 +80,9 @@ enum tree_set {
     TREE_SET_MTIME = 32,
 };
 
+/* How long the kernel keeps a name of a directory that `tells`. */
+enum { TREE_MOMENT_MS = 100 };
+
 /* NULL slots answer ENOSYS or what is natural (no xattrs, not a directory, read-only). */
 struct tree_ops {
     const char *name;

@@ -72,11 +72,31 @@ static int put_directory(const struct driver_target *t, unsigned dirid, const ch
     return -1;
 }
 
+/* Without empty parts and dots, so that one directory has one name. */
+static void tidy(char *path)
+{
+    char *out = path;
+    for (const char *at = path; *at;) {
+        size_t n = strcspn(at, "\\/");
+        if (n && !(n == 1 && *at == '.')) {
+            if (out != path)
+                *out++ = '\\';
+            memmove(out, at, n);
+            out += n;
+        }
+        at += n + (at[n] != 0);
+    }
+    *out = 0;
+}
+
 char *driver_directory(struct planner *p, unsigned dirid, const char *subdir)
 {
     char buf[DRIVER_MAX_TEXT];
     int n = put_directory(p->target, dirid, subdir, buf, sizeof buf);
-    return n < 0 || n >= (int)sizeof buf ? NULL : driver_text(p, "%s", buf);
+    if (n < 0 || n >= (int)sizeof buf)
+        return NULL;
+    tidy(buf);
+    return driver_text(p, "%s", buf);
 }
 
 /* At a percent sign: the directory whose number follows, as put_directory, and what that takes of the text.

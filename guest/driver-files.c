@@ -218,11 +218,5 @@ int driver_add_files(struct planner *p, const struct inf_section *section)
             if (r)
                 return r;
         }
-    static const char *const passed[] = { "RegisterDlls", "UpdateInis", "Ini2Reg" };
-    for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
-        const struct inf_line *l = inf_find(p->inf, section, passed[i]);
-        if (l)
-            driver_note(p, l->line, "%s is left to Windows", passed[i]);
-    }
     return 0;
 }

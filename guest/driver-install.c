@@ -71,10 +71,21 @@ static bool done_before(struct check *c, const struct driver_package_file *file,
     return before;
 }
 
+/* Where hives are. Windows keeps a registry that is in use; nobody else would. */
+static bool is_registry(const struct driver_edit *e, const char *dir)
+{
+    char config[300];
+    size_t n = (size_t)snprintf(config, sizeof config, "%s\\System32\\config", e->g->root);
+    return n < sizeof config && !strncasecmp(dir, config, n) && (!dir[n] || strchr("\\/", dir[n]));
+}
+
 /* A file that is named as source, or compressed as Microsoft's old tools did, which we can't unpack. */
 static int check_file(struct check *c, const struct driver_file *f)
 {
     const char *inf = inf_name(f->inf);
+    if (is_registry(c->e, f->dir))
+        return fault_in(c->fault, -EUCLEAN, inf, "line %u: %s would go to where the registry is", f->line,
+                        f->name);
     if (f->store)
         return 0;
     const struct driver_package_file *file = driver_package_find(c->pkg, f->source);
@@ -305,18 +316,16 @@ static void rename_old(struct driver_edit *e, const struct driver_old_file *f, c
     }
 }
 
-/* DelFiles and RenFiles. What the package copies is written over as it is. Windows keeps a registry that is
- * in use; nobody else would. */
+/* DelFiles and RenFiles. What the package copies is written over as it is. */
 static void remove_old(struct driver_edit *e, const struct driver_old_file *f)
 {
-    char path[2048], config[300];
+    char path[2048];
     struct prepare_stat st;
-    size_t n = (size_t)snprintf(config, sizeof config, "%s\\System32\\config", e->g->root);
     if (!host_path(f->dir, f->name, path, sizeof path))
         e->err = e->err ? e->err : -ENAMETOOLONG;
     if (e->err || e->p->ops->stat(e->p, path, &st) || !S_ISREG(st.mode))
         return;
-    if (!strncasecmp(f->dir, config, n) && (!f->dir[n] || f->dir[n] == '\\'))
+    if (is_registry(e, f->dir))
         driver_say(e, "%s: line %u: %s\\%s stays: it may be of the registry", inf_name(f->inf), f->line,
                    f->dir, f->name);
     else if (f->to)

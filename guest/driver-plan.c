@@ -106,12 +106,15 @@ void driver_note(struct planner *p, unsigned line, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    if (plan->n_notes == DRIVER_MAX_NOTES)
+    if (plan->n_notes > DRIVER_MAX_NOTES)
         return;
     snprintf(whole, sizeof whole, "%s: line %u: %s", inf_name(p->inf), line, what);
     for (size_t i = 0; i < plan->n_notes; i++)
         if (!strcmp(plan->notes[i], whole))
             return;
+    if (plan->n_notes == DRIVER_MAX_NOTES)
+        snprintf(whole, sizeof whole, "%s: line %u: more of that kind, from here on, isn't listed",
+                 inf_name(p->inf), line);
     char *note = driver_text(p, "%s", whole);
     char **grown = note ? driver_more(p, plan->notes, &plan->n_notes, sizeof *grown, line) : NULL;
     if (!grown)
@@ -270,13 +273,56 @@ static int add_files(struct planner *p, const struct inf_section *section, void 
     return driver_add_files(p, section);
 }
 
+#define LEFT_TO_WINDOWS "is left to Windows, which does this when it installs the device"
+
+/* Of a device's own sections, what isn't about the device's keys is done by Windows, as after DISM: of a
+ * directive that nothing here does, nobody would know else. */
 static int add_values(struct planner *p, const struct inf_section *section, void *ctx)
 {
-    return driver_add_values(p, section, ctx);
+    const struct driver_values *values = ctx;
+    size_t before = values->n;
+    int r = driver_add_values(p, section, ctx);
+    for (size_t i = before; i < values->n && !r; i++)
+        if (strcmp(values->v[i].root, "HKR") != 0)
+            driver_note(p, values->v[i].line, "%s\\%.200s " LEFT_TO_WINDOWS, values->v[i].root,
+                        values->v[i].key);
+    return r;
+}
+
+static void note_directives(struct planner *p, const struct inf_section *section, const char *const *names)
+{
+    for (; *names; names++)
+        for (const struct inf_line *l = inf_find(p->inf, section, *names); l; l = l->alike)
+            driver_note(p, l->line, "%s " LEFT_TO_WINDOWS, *names);
+}
+
+static int note_left(struct planner *p, const struct inf_section *section, void *ctx)
+{
+    static const char *const names[] = { "RegisterDlls",    "UnregisterDlls", "UpdateInis",
+                                         "UpdateIniFields", "Ini2Reg",        "ProfileItems",
+                                         "CopyINF",         "LogConfig",      "AddPowerSetting",
+                                         "AddProperty",     "DelProperty",    NULL };
+    (void)ctx;
+    note_directives(p, section, names);
+    return p->over ? -EFBIG : 0;
+}
+
+/* Companions of an install section that nothing is done with here. */
+static void note_companions(struct planner *p, const struct driver_install *i)
+{
+    static const char *const suffixes[] = { ".Interfaces", ".WMI",    ".Filters",           ".Components",
+                                            ".Software",   ".Events", ".LogConfigOverride", ".FactDef" };
+    for (size_t k = 0; k < sizeof suffixes / sizeof suffixes[0]; k++) {
+        const struct inf_section *s = companion(p, i, suffixes[k]);
+        if (s && s->lines)
+            driver_note(p, s->line, "[%.200s] " LEFT_TO_WINDOWS, s->name);
+    }
 }
 
 static int add_services(struct planner *p, const struct inf_section *section, void *ctx)
 {
+    static const char *const names[] = { "DelService", NULL };
+    note_directives(p, section, names);
     return driver_add_services(p, section, ctx);
 }
 
@@ -308,6 +354,10 @@ static int read_install(struct planner *p, const struct inf_section *s, struct d
         r = driver_each_needed(p, hw, false, add_values, &i->hardware);
     if (!r)
         r = driver_each_needed(p, companion(p, i, ".Services"), true, add_services, i);
+    if (!r)
+        r = driver_each_needed(p, s, true, note_left, NULL);
+    if (!r)
+        note_companions(p, i);
     p->install = NULL;
     return r;
 }

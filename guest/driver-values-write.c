@@ -169,14 +169,8 @@ static bool find_key(struct driver_edit *e, const char *hkr, struct target *t)
     const struct driver_value *v = t->v;
     if (!strcmp(v->root, "HKR"))
         return driver_key(e, t->key, "%s%s%s", hkr, *v->key ? "\\" : "", v->key);
-    if (t->set == DRIVER_NO_SET || t->set == DRIVER_QUIET)
-        return false;
-    if (t->set == DRIVER_TEMPLATE) {
-        if (v->op != DRIVER_ADD)
-            say(e, t, "%s\\%s is left to Windows, which does this when it installs the device", v->root,
-                v->key);
-        return false;
-    }
+    if (t->set == DRIVER_NO_SET || t->set == DRIVER_QUIET || t->set == DRIVER_TEMPLATE)
+        return false; /* driver-plan.c has said it */
     if (!strcmp(v->root, "HKLM"))
         return key_of_machine(e, t);
     say(e, t, "a value of %s is left to Windows", v->root);

@@ -26,23 +26,23 @@ enum {
 };
 
 /* What the target's disks (and a keyboard for a passphrase) need. `must`: without it there is no disk;
- * `disk`: one of these is enough. */
+ * `disk`: one of these is enough; `loaded`: if the kernel has it as a module, there is no disk without. */
 struct wanted {
     const char *name;
-    bool must, disk;
+    bool must, disk, loaded;
 };
 static const struct wanted of_kvm[] = {
     { "virtio_pci", .must = true }, { "virtio_blk", .disk = true }, { "virtio_scsi", .disk = true },
     { "sd_mod", .must = false },    { "ahci", .must = false },      { NULL, .must = false },
 };
 static const struct wanted of_hyperv[] = {
-    { "hv_vmbus", .must = true },    { "hv_storvsc", .disk = true },       { "sd_mod", .must = false },
+    { "hv_vmbus", .must = true },    { "hv_storvsc", .disk = true },       { "sd_mod", .loaded = true },
     { "hid_hyperv", .must = false }, { "hyperv_keyboard", .must = false }, { NULL, .must = false },
 };
 static const struct wanted of_azure[] = {
     { "hv_vmbus", .must = true },
     { "hv_storvsc", .disk = true },
-    { "sd_mod", .must = false },
+    { "sd_mod", .loaded = true },
     { "hid_hyperv", .must = false },
     { "hyperv_keyboard", .must = false },
     { "pci_hyperv", .must = false },
@@ -87,6 +87,7 @@ struct kernel {
     char names[512];     /* the wanted ones that are modules, each behind a space */
     char missing[512];   /* those of them that the image hasn't, or not with all that they need */
     char lacks[128];     /* the one that it can't do without and lacks */
+    bool no_disk;        /* the image as it is finds none */
     const char **add;    /* owned list of places in `dep`: lines' first words */
     size_t add_length[MAX_MODULES];
     size_t n_add;
@@ -184,7 +185,7 @@ static void add_word(char *text, size_t size, const char *name)
 static int want_modules(struct kernel *k, const struct initramfs *i, const struct wanted *w)
 {
     const char *disk = NULL;
-    bool has_disk = false;
+    bool has_disk = false, found_disk = false;
     for (; w->name; w++) {
         size_t n;
         const char *line = find_module(k->dep, w->name, &n);
@@ -194,16 +195,23 @@ static int want_modules(struct kernel *k, const struct initramfs *i, const struc
         has_disk |= w->disk && there;
         if (w->must && !there)
             snprintf(k->lacks, sizeof k->lacks, "%s", w->name);
-        if (!line)
+        if (!line) {
+            found_disk |= w->disk && there;
             continue;
+        }
         size_t before = k->n_add;
         add_word(k->names, sizeof k->names, w->name);
         int r = want_line(k, i, line, n);
         if (r < 0)
             return r;
-        if (k->n_add > before)
+        if (k->n_add > before) {
             add_word(k->missing, sizeof k->missing, w->name);
+            k->no_disk |= w->must || w->loaded;
+        } else {
+            found_disk |= w->disk;
+        }
     }
+    k->no_disk |= !found_disk;
     if (!has_disk && !k->lacks[0])
         snprintf(k->lacks, sizeof k->lacks, "%s", disk);
     return 0;
@@ -512,14 +520,18 @@ static int plan_image(struct linux_plan *l, const char *path, const struct initr
     if (r == -ENOENT)
         r = linux_note(l, "%s isn't changed: the guest has no modules of its kernel %s", path, version);
     else if (r == 0 && (r = want_modules(&k, i, wanted_modules(l->p))) == 0) {
-        l->boots |= !k.lacks[0] && (!unified || (!k.n_add && !elsewhere));
+        l->boots |= !k.lacks[0] && (!unified || (!k.no_disk && !elsewhere));
         for (const struct wanted *w = wanted_modules(l->p); w->name; w++)
             if (strstr(k.names, w->name))
                 add_word(l->modules, sizeof l->modules, w->name);
         if (k.lacks[0])
             r = note_lacking(l, version, k.lacks);
-        else if (unified && (k.n_add || elsewhere))
+        else if (unified && (k.no_disk || elsewhere))
             r = note_unified(l, path, &k, elsewhere ? root : NULL, unified);
+        else if (unified && k.n_add)
+            r = linux_note(
+                l, "%s lacks%s; nothing is put into a unified kernel image, and it finds its root without",
+                path, k.missing);
         else if (k.n_add && other_suffix(i, &k) && i->maker == INITRAMFS_UNKNOWN)
             r = block_suffix(l, path, i);
         else if (k.n_add || (!unified && links_to_add(l, i, NULL))) {
@@ -570,10 +582,12 @@ static int look_at_image(struct linux_plan *l, const char *path, bool unified)
     r = initramfs_read(&f, &image, &why);
     l->unpacked += image.unpacked;
     if (r == 0) {
+        l->n_read++;
         r = plan_image(l, path, &image, &f, unified ? &whole : NULL);
     } else if (r == -EUCLEAN || r == -ENOTSUP || r == -EFBIG) {
         char text[1600];
         fault_format(&why, text, sizeof text);
+        snprintf(l->unread, sizeof l->unread, "%.800s", text);
         r = linux_note(l, "an initramfs isn't changed: %s", text);
     }
     initramfs_done(&image);
@@ -626,8 +640,18 @@ int linux_plan_initramfs(struct linux_plan *l)
     if (r == 0 && !plain)
         r = say_no_image(l);
     if (r == 0 && l->lacking[0] && !l->boots)
-        r = linux_block(l, "give the VM a SATA disk, or install a newer kernel", "%s", l->lacking);
+        r = linux_block(
+            l,
+            prepare_is_hyperv(l->p)
+                ? "make the VM one of Generation 1, whose disks are IDE, or install a newer kernel"
+                : "give the VM a SATA disk, or install a newer kernel",
+            "%s", l->lacking);
     else if (r == 0 && l->unified[0] && !l->boots)
         r = linux_block(l, l->unified_advice, "%s", l->unified);
+    else if (r == 0 && l->unread[0] && !l->n_read) {
+        char why[1000];
+        snprintf(why, sizeof why, "what its initramfs has isn't known: %s", l->unread);
+        r = block_until_remade(l, why);
+    }
     return r < 0 ? r : linux_plan_makers(l);
 }

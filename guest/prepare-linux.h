@@ -17,6 +17,8 @@ struct linux_plan {
     char unified[900]; /* a unified kernel image that won't do; "": none */
     char unified_advice[640];
     size_t unified_images;
+    char unread[900];  /* an image that can't be read; "": none */
+    size_t n_read;     /* those that can */
     uint64_t unpacked; /* bytes of all images so far */
     bool boots;        /* there is one that has what it needs */
     struct linux_link_file {

@@ -346,19 +346,37 @@ static int element(const struct windows *w, const char *object, const char *id, 
                                       : 0;
 }
 
-static int serial_console(const struct windows *w)
+/* The entry that is booted by default. -ENOENT. */
+static int default_loader(const struct windows *w, char ret[WINDOWS_KEY])
 {
-    static const char reason[] = "the serial console shows the boot, and takes commands";
-    char loader[WINDOWS_KEY];
     struct windows_strings *def = calloc(1, sizeof *def);
     if (!def)
         return -ENOMEM;
     bool found = windows_strings(w, BOOTMGR "\\Elements\\23000003", "Element", def) && def->n;
-    snprintf(loader, sizeof loader, BCD_OBJECTS "%.60s", found ? def->s[0] : "");
+    snprintf(ret, WINDOWS_KEY, BCD_OBJECTS "%.60s", found ? def->s[0] : "");
     free(def);
-    if (!found)
-        return 0;
-    int r = element(w, BOOTMGR, "16000020", 1, 1, reason);
+    return found ? 0 : -ENOENT;
+}
+
+/* In text mode, which a firmware of EFI needn't have, Windows stays at a black screen. */
+static int graphics_on(const struct windows *w)
+{
+    char loader[WINDOWS_KEY], key[WINDOWS_KEY];
+    int r = default_loader(w, loader);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    snprintf(key, sizeof key, "%.100s\\Elements\\16000046", loader);
+    return w->p->ops->unkey(w->p, key, "graphicsmodedisabled: the VM's firmware may have no text mode");
+}
+
+static int serial_console(const struct windows *w)
+{
+    static const char reason[] = "the serial console shows the boot, and takes commands";
+    char loader[WINDOWS_KEY];
+    int r = default_loader(w, loader);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    r = element(w, BOOTMGR, "16000020", 1, 1, reason);
     if (!r)
         r = element(w, BOOTMGR, "26000020", 1, 1, reason);
     if (!r)
@@ -518,6 +536,10 @@ int plan_windows(struct prepare *p, const char *root)
         r = windows_tools_off_all(&w);
     if (!r && p->target == PREPARE_AZURE_LOCAL)
         r = azure(&w);
+    if (!r && p->esp)
+        r = windows_plan_efi(&w);
+    if (!r && p->esp && !prepare_is_hyperv(p))
+        r = graphics_on(&w);
     if (!r)
         r = windows_network(&w);
     if (!r)

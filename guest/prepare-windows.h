@@ -37,6 +37,8 @@ int windows_set_strings(const struct windows *w, const char *key, const char *na
                         const struct windows_strings *s, const char *reason);
 int windows_set_text(const struct windows *w, const char *key, const char *name, const char *text,
                      const char *reason);
+/* prepare-windows-efi.c: a boot loader that firmware without boot entries finds. */
+int windows_plan_efi(const struct windows *w);
 /* Is the file there that a driver's service names? `key`: the service's. */
 bool windows_driver_file(const struct windows *w, const char *key, const char *service);
 

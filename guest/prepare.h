@@ -5,9 +5,10 @@
  * needs on another hypervisor (guest/prepare-*.c) and whoever reads and changes the guest (fs/changes.c).
  *
  * Paths are the guest's as guest/ shows them: with slashes and without a leading one ("etc/fstab";
- * "C/Windows/System32/drivers/vmbus.sys", without case there). Links are followed, but where it says
- * otherwise, and never lead out of the guest. Keys are written as regedit does, "HKLM\SYSTEM\ControlSet001",
- * and "BCD\Objects" of the boot configuration: without case; CurrentControlSet isn't known. Texts are UTF-8.
+ * "C/Windows/System32/drivers/vmbus.sys", without case there); or, of a volume that is no part of guest/,
+ * "../volumes/disk0p1/EFI". Links are followed, but where it says otherwise, and never lead out of the guest.
+ * Keys are written as regedit does, "HKLM\SYSTEM\ControlSet001", and "BCD\Objects" of the boot configuration:
+ * without case; CurrentControlSet isn't known. Texts are UTF-8.
  *
  * Nothing is changed while a plan is made. What was planned so far is seen by the next look, so that two
  * changes of one file add up; a change that changes nothing is dropped. So a planner states what must be so,
@@ -95,6 +96,8 @@ struct prepare {
     enum prepare_target target;
     const char *const *macs; /* "00:0c:29:aa:bb:cc" of the VM's adapters, in their order; NULL: unknown */
     size_t n_macs;
+    const char *esp; /* a Windows' EFI system partition, "../volumes/disk0p1"; NULL: it boots by BIOS, or it
+                        isn't known */
 };
 
 /* "hyperv", "azure-local", "kvm", "kubevirt" */

@@ -51,22 +51,23 @@ for tool in "$FERRYFS" jq fusermount3; do
     command -v "$tool" >/dev/null || { echo "convert-all: $tool is not installed" >&2; exit 2; }
 done
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/convert-all.XXXXXX")
+work=$(mktemp -d "${TMPDIR:-/tmp}/convert-all.XXXXXX") || exit 2
 mnt=$work/mnt
 mkdir "$mnt"
 
 probe=$dest/.convert-all.$$ # gets the time of a source, as far as DEST_DIR can store it
 children=()                  # what runs in the background; bash has it ignore Ctrl-C
 
-unmount() {
+unmount() { # also what a daemon has left that was killed: nothing can be asked of that
+    fusermount3 -u "$mnt" 2>/dev/null && return
     mountpoint -q "$mnt" || return 0
-    fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+    fusermount3 -uz "$mnt"
 }
 clean_up() {
     kill ${children[@]+"${children[@]}"} 2>/dev/null
     wait
     unmount
-    rm -rf "$work" "$probe"
+    rm -rf --one-file-system "$work" "$probe"
 }
 trap clean_up EXIT
 trap 'echo; echo "Interrupted. Run the same command to continue."; exit 130' INT
@@ -287,6 +288,7 @@ convert() { # convert MACHINE NAME
     # A machine is mounted without a bad disk, and says so.
     [ ! -s "$work/err" ] || fail "$name" "$(head -n 1 "$work/err")"
     disks=("$mnt"/disks/*/)
+    [ ${#disks[@]} -gt 0 ] || fail "$name" "its mount has no disks: has ferryfs ended?"
     for disk in "${disks[@]}"; do
         disk=${disk%/}
         file=$dest/$name

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Linux guests of EFI machines, which another machine's firmware (OVMF, with no boot entries) has to start: one whose loader,
-# GRUB, was only a boot entry in its machine's NVRAM, and one with systemd-boot and a unified kernel image. As they were, they
+# GRUB, was only a boot entry in its machine's NVRAM, the same with a shim alone where the firmware looks, and one with
+# systemd-boot and a unified kernel image. As they were, they
 # don't start; after `echo apply >prepare/kvm` what is copied out boots on virtio, and after prepare/hyperv it still does on
 # IDE, whose driver the guest has. The loaders are Debian's; the guest's own file tree and its initramfs are only busybox and
 # the kernel's modules, laid out as initramfs-tools do.
@@ -12,8 +13,8 @@ need qemu-system-x86_64 qemu-img mkfs.fat mcopy mmd mkfs.ext4 sfdisk cpio zstd j
     grub-mkimage fsck.vfat
 export MTOOLSRC=/dev/null MTOOLS_SKIP_CHECK=1
 firmware=/usr/share/OVMF/OVMF_CODE_4M.fd nvram=/usr/share/OVMF/OVMF_VARS_4M.fd
-systemd=/usr/lib/systemd/boot/efi
-for file in $firmware $nvram $systemd/linuxx64.efi.stub $systemd/systemd-bootx64.efi /usr/lib/grub/x86_64-efi/linux.mod; do
+systemd=/usr/lib/systemd/boot/efi shim=/usr/lib/shim/shimx64.efi
+for file in $shim $firmware $nvram $systemd/linuxx64.efi.stub $systemd/systemd-bootx64.efi /usr/lib/grub/x86_64-efi/linux.mod; do
     [ -r "$file" ] || skip "$file is not there"
 done
 # shellcheck source=tests/e2e/kernel.bash
@@ -124,6 +125,12 @@ make_grub_guest() {
         mcopy -i esp.img stub.cfg ::EFI/debian/grub.cfg && make_ext4 && make_efi_disk grub.img && make_ova grub.img grub.ova
 }
 
+make_shim_guest() {
+    make_esp && mmd -i esp.img ::EFI/debian ::EFI/BOOT && mcopy -i esp.img grubx64.efi ::EFI/debian &&
+        mcopy -i esp.img $shim ::EFI/debian/shimx64.efi && mcopy -i esp.img $shim ::EFI/BOOT/BOOTX64.EFI &&
+        mcopy -i esp.img stub.cfg ::EFI/debian/grub.cfg && make_efi_disk shim.img && make_ova shim.img shim.ova
+}
+
 make_unified_guest() {
     rm -r root/boot/grub root/boot/vmlinuz-* root/boot/initrd.img-*
     make_esp && mmd -i esp.img ::EFI/systemd ::EFI/Linux ::loader && mcopy -i esp.img $systemd/systemd-bootx64.efi ::EFI/systemd &&
@@ -173,6 +180,7 @@ check "an initramfs without virtio" make_initramfs narrow "${own[@]}"
 check "a file tree" make_tree
 check "GRUB and its configuration" make_grub
 check "a guest with GRUB" make_grub_guest
+check "a guest with a shim alone" make_shim_guest
 check "a unified image" make_unified narrow.efi narrow
 check "a guest with it" make_unified_guest
 [ "$failed" = 0 ] || exit 1
@@ -201,6 +209,18 @@ unmount
 not_started grub-before
 efi_meanwhile grub-hyperv vhdx grub.vhdx ide
 
+# ---- a shim that the firmware starts, and GRUB elsewhere ----
+efi_meanwhile shim-before raw shim.img ide
+mount_ok shim.ova -- -o overlay=kept-shim
+plan=$(cat "$mnt/prepare/kvm")
+like "GRUB is planned" "$plan" '^file boot/efi/EFI/BOOT/grubx64.efi '
+check_not "the shim is the same" grep -q BOOTX64 <<<"$plan"
+check "apply" sh -c "echo apply >'$mnt/prepare/kvm'"
+check "disk.qcow2 is copied out" cp "$mnt/disks/disk0/disk.qcow2" shim.qcow2
+unmount
+not_started shim-before
+efi_meanwhile shim-virtio qcow2 shim.qcow2 virtio-blk
+
 # ---- systemd-boot, and a unified image: it is told, not changed; made anew where the guest runs, it is what boots ----
 efi_meanwhile unified-before raw unified.img virtio-scsi
 mount_ok unified.ova -- -o overlay=kept-unified
@@ -224,6 +244,7 @@ unmount
 not_started unified-before
 booted grub-virtio "$word"
 check "its root" says grub-virtio "root on /dev/vda2"
+booted shim-virtio "$word"
 booted grub-hyperv "$word"
 check "its root" says grub-hyperv "root on /dev/sda2"
 booted unified "$word"

@@ -169,6 +169,28 @@ while read -r format view; do
 done <<<"$formats"
 check_not "an unknown one" "$top/samples/convert-all.sh" --format=floppy "$tmp/one" "$tmp/as"
 like "says which there are" "$(cat "$out")" 'no view of the format floppy, but: raw, vhdx'
+
+# A daemon that is killed: the machines after it aren't in its mount's way.
+cat >"$tmp/killing" <<'T'
+#!/bin/bash
+"$REAL" "$@" || exit
+[ "$1" != --info ] && [ ! -e "$AT/killed" ] || exit 0
+touch "$AT/killed"
+for p in /proc/[0-9]*; do
+    [ "$p/exe" -ef "$REAL" ] && tr '\0' '\n' <"$p/cmdline" | grep -qxF -- "${!#}" && kill -9 "${p#/proc/}"
+done
+exit 0
+T
+chmod +x "$tmp/killing"
+mkdir "$tmp/pair" && cp -p "$sample" "$tmp/pair/a.ova" && cp -p "$sample" "$tmp/pair/b.ova"
+# shellcheck disable=SC2034 # lib.sh reads it
+expected_reports=yes
+# shellcheck disable=SC2097,SC2098 # REAL is the one before
+AT=$tmp REAL=$FERRYFS FERRYFS=$tmp/killing "$top/samples/convert-all.sh" "$tmp/pair" "$tmp/pair-out" >"$tmp/convert.log" 2>&1 </dev/null
+is "one has failed" $? 1
+like "which is said" "$(cat "$tmp/convert.log")" '1 disks in .*, 1 failed'
+check "the next one is made" qemu-img check -q "$tmp/pair-out/b.vhdx"
+is "and none of the first" "$(cd "$tmp/pair-out" && echo *)" b.vhdx
 "$top/samples/convert-all.sh" --frmat=raw "$tmp/one" "$tmp/as" 2>"$out"
 is "wrong usage" $? 2
 is "nothing is left mounted at the end" "$(grep -c "$tmp/" /proc/self/mounts)" 0

@@ -36,8 +36,8 @@ make_root() {
     printf 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX apparmor=0"\n' >root/etc/default/grub.d/50-local.cfg
     printf "menuentry 'x' {\n\tlinux /boot/vmlinuz root=/dev/sda2 ro quiet apparmor=0\n}\n" >root/boot/grub/grub.cfg
     echo 'omit_drivers+=" virtio_blk "' >root/etc/dracut.conf.d/small.conf
-    printf 'kernel/%s.ko:\n' nvme virtio_pci virtio_blk virtio_scsi >"$at/modules.dep"
-    for module in nvme virtio_pci virtio_blk virtio_scsi; do echo "$module" >"$at/kernel/$module.ko"; done
+    printf 'kernel/%s.ko:\n' nvme virtio_pci virtio_blk virtio_scsi hv_vmbus hv_storvsc >"$at/modules.dep"
+    for module in nvme virtio_pci virtio_blk virtio_scsi hv_vmbus hv_storvsc; do echo "$module" >"$at/kernel/$module.ko"; done
 }
 
 make_disk() {
@@ -88,6 +88,18 @@ like "the plan says why not" "$(plan)" \
 like "and what to do" "$(plan)" 'dracut --force --regenerate-all --add-drivers "virtio_pci virtio_blk virtio_scsi"'
 check_not "it isn't applied" tell apply
 is "nothing has changed" "$(state)" "$first"
+for target in hyperv azure-local; do
+    like "$target: its own drivers are missing" "$(cat "$mnt/prepare/$target")" \
+        '^BLOCKED: boot/efi/EFI/Linux/test.efi lacks hv_vmbus hv_storvsc; .* dracut --force --regenerate-all --add-drivers "hv_vmbus hv_storvsc"'
+done
+check "an initramfs for Hyper-V" make_image hyperv.img nvme hv_vmbus hv_storvsc
+check "a unified image of it" make_unified hyperv.efi hyperv.img
+check "the guest has made its image anew" cp hyperv.efi "$mnt/guest/boot/efi/EFI/Linux/test.efi"
+for target in hyperv azure-local; do
+    check_not "$target: nothing is in the way" grep -E 'BLOCKED|unified' "$mnt/prepare/$target"
+    like "$target: a loader is planned" "$(cat "$mnt/prepare/$target")" '^file boot/efi/EFI/BOOT/BOOTX64.EFI '
+done
+like "for KVM it isn't one" "$(plan)" '^BLOCKED: boot/efi/EFI/Linux/test.efi lacks virtio_pci'
 
 # ---- one with virtio: only the rest is to do ----
 check "an initramfs with virtio" make_image wide nvme virtio_pci virtio_blk virtio_scsi
@@ -122,6 +134,28 @@ mount_ok disk.img -- -o format=raw,overlay=kept
 check "undo, in another mount" tell undo
 is "all is as it was" "$(state)" "$before"
 check "file systems are sound" sound
+
+# ---- a shim where a new VM's firmware looks for a loader, and nothing that it could start ----
+# What a shim has in it: the paths that it knows.
+{ head -c 4096 /dev/urandom && printf '%s' '\fbx64.efi' '\grubx64.efi' | iconv -t utf-16le; } >lone.efi
+check "a shim alone" sh -c "mkdir '$boot' && cp lone.efi '$boot/BOOTX64.EFI'"
+text=$(plan)
+like "GRUB is planned" "$text" '^file boot/efi/EFI/BOOT/grubx64.efi '
+like "with the shim that goes with it" "$text" '^file boot/efi/EFI/BOOT/BOOTX64.EFI '
+check "apply" tell apply
+check "shim" same shimx64.efi "$boot/BOOTX64.EFI"
+check "what it starts" same grubx64.efi "$boot/grubx64.efi"
+check "undo" tell undo
+is "it is alone again" "$(cd "$boot" && echo *)" BOOTX64.EFI
+check "as it was" same lone.efi "$boot/BOOTX64.EFI"
+mv "$mnt/guest/boot/efi/EFI/debian/grubx64.efi" kept.grub
+like "nothing that it could start" "$(plan)" '^BLOCKED: boot/efi/EFI/BOOT/BOOTX64.EFI, .* is a shim, and the grubx64.efi that it would start is nowhere; install the packages'
+check_not "it isn't applied" tell apply
+cp fbx64.efi "$boot/"
+printf 'shimx64.efi,debian,,a boot entry\n' | iconv -t utf-16 >"$mnt/guest/boot/efi/EFI/debian/BOOTX64.CSV"
+check_not "with the list of its own fallback it starts" grep -E 'BLOCKED|BOOTX64' <<<"$(plan)"
+mv kept.grub "$mnt/guest/boot/efi/EFI/debian/grubx64.efi"
+rm -r "$boot" "$mnt/guest/boot/efi/EFI/debian/BOOTX64.CSV"
 
 # ---- /boot on a file system that isn't written ----
 rm "$mnt/guest/boot/efi/EFI/Linux/test.efi"

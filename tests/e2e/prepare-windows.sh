@@ -224,6 +224,39 @@ elements >"$tmp/bcd.undone"
 check "gives back the same store" cmp "$tmp/bcd.before" "$tmp/bcd.undone"
 unmount
 
+# ---- EFI: the boot manager where a VM's firmware looks for one, on a partition that has no letter ----
+need mkfs.fat mcopy mmd fsck.vfat
+truncate -s 32M "$tmp/esp.img"
+export MTOOLSRC=/dev/null MTOOLS_SKIP_CHECK=1
+check "a system partition" mkfs.fat -F 16 -h 2048 "$tmp/esp.img"
+python3 -c 'import struct, sys
+sys.stdout.buffer.write(b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<H", 0x8664) + bytes(90000))' >"$tmp/bootmgfw.efi"
+mmd -i "$tmp/esp.img" ::EFI ::EFI/Microsoft ::EFI/Microsoft/Boot
+mcopy -i "$tmp/esp.img" "$tmp/bootmgfw.efi" ::EFI/Microsoft/Boot/
+mcopy -i "$tmp/esp.img" "$(corpus bcd/regipy_BCD.xz)" ::EFI/Microsoft/Boot/BCD
+truncate -s 130M "$tmp/efi.img"
+check "a disk" sgdisk -n 1:2048:+32M -t 1:EF00 -n 2:0:+94M -t 2:0700 "$tmp/efi.img"
+dd if="$tmp/esp.img" of="$tmp/efi.img" bs=1M seek=1 conv=notrunc,sparse status=none
+dd if="$tmp/disk.img" of="$tmp/efi.img" bs=1M skip=1 seek=33 count=94 conv=notrunc,sparse status=none
+mount_ok "$tmp/efi.img" -- -o "overlay=$tmp/efi"
+is "it has no letter" "$(ls "$mnt/guest")" C
+like "the plan" "$(cat "$prepare/hyperv")" '^file ../volumes/disk0p1/EFI/Boot/bootx64.efi \(absent\) -> [0-9]+ bytes  # a new VM'
+check "apply" sh -c "echo apply >'$prepare/hyperv'"
+check "the loader" cmp "$tmp/bootmgfw.efi" "$mnt/volumes/disk0p1/EFI/BOOT/BOOTX64.EFI"
+is "a second read" "$(cat "$prepare/hyperv")" "nothing to do"
+is "it is listed" "$(jq '[.changes[] | .file // empty | select(test("bootx64"))] | length' "$prepare/changes.json")" 1
+cp "$mnt/disks/disk0/disk.raw" "$tmp/efi-now.img"
+dd if="$tmp/efi-now.img" of="$tmp/esp-now.img" bs=1M skip=1 count=32 status=none
+check "the partition is sound" fsck.vfat -n "$tmp/esp-now.img"
+unmount
+mount_ok "$tmp/efi.img" -- -o "overlay=$tmp/efi"
+check "undo, in another mount" sh -c "echo undo >'$prepare/hyperv'"
+check_not "it is gone, with its directory" test -e "$mnt/volumes/disk0p1/EFI/Boot"
+check "without the boot manager" rm "$mnt/volumes/disk0p1/EFI/Microsoft/Boot/bootmgfw.efi"
+is "there is nothing to start" "$(cat "$prepare/hyperv")" "BLOCKED: its EFI system partition has no boot loader that a new VM's firmware \
+would start; run bcdboot C:\\Windows /f UEFI in the guest and copy it again"
+unmount
+
 # ---- killed ----
 kills=${FERRYFS_KILLS:-5}
 rm -rf "$tmp/kept"

@@ -72,6 +72,75 @@ check_not "then it may not" cp "$tmp/SAM" "$config/SAM"
 check "the edit stays" test -d "$hklm/SAM/SAM/Edit"
 unmount
 
+# ---- the hives' files go, come and move ----
+mount_ok "$tmp/disk.img" -- -o scratch
+hives() { (cd "$mnt/registry/HKLM/" && shopt -s nullglob && all=(*) && echo "${all[*]-}"); }
+with_key() { # with_key HIVE FILE KEY: a copy with a key more at the top of SAM
+    cp "$1" "$2" && hivexsh -w "$2" >"$out" 2>&1 <<<"cd SAM
+add $3
+commit"
+}
+cp "$config/SAM" "$tmp/SAM"
+check "a hive with another key" with_key "$tmp/SAM" "$tmp/SAM.one" One
+check "and one more" with_key "$tmp/SAM" "$tmp/SAM.two" Two
+is "the hives" "$(hives)" "DRIVERS SAM SECURITY SOFTWARE SYSTEM"
+check "an edit" mkdir "$hklm/SAM/SAM/Edit"
+# A second's commit may have come by itself: then it is another edit's turn.
+check_not "with one, its file isn't removed" sh -c "mkdir '$hklm/SAM/SAM/Edit2' && rm -f '$config/SAM'"
+like "it is busy" "$(cat "$out")" 'busy'
+check_not "nor moved away" sh -c "mkdir '$hklm/SAM/SAM/Edit3' && mv '$config/SAM' '$config/SAM.old'"
+check_not "nor another one over it" sh -c "mkdir '$hklm/SAM/SAM/Edit4' && mv '$config/SOFTWARE' '$config/SAM'"
+check_not "nor is its directory" sh -c "mkdir '$hklm/SAM/SAM/Edit5' && mv '$config' '$config.old'"
+check_not "through volumes/ neither" sh -c "mkdir '$hklm/SAM/SAM/Edit6' && rm -f '$mnt'/volumes/*/Windows/System32/config/SAM"
+check_not "nor is it made longer" sh -c "mkdir '$hklm/SAM/SAM/Edit7' && fallocate -l 4M '$config/SAM'"
+like "it is busy" "$(cat "$out")" 'busy'
+is "all edits stay" "$(find "$hklm/SAM/SAM" -maxdepth 1 -name 'Edit*' | wc -l)" 7
+check "durable" sync "$mnt/info.json"
+check "then it is removed" rm "$config/SAM"
+is "the hive is gone" "$(hives)" "DRIVERS SECURITY SOFTWARE SYSTEM"
+check_not "it isn't found" test -e "$hklm/SAM"
+check_not "it takes no keys" mkdir "$hklm/SAM/SAM/Lost"
+is "nor is it said to be there" "$(json "$mnt/info.json" '[.registry.hives[] | select(.name == "SAM")] | length')" 0
+check "the export of all is without it" sh -c "iconv -f utf-16 -t utf-8 '$mnt/registry/.reg' | grep -qv 'HKEY_LOCAL_MACHINE.SAM'"
+printf 'Windows Registry Editor Version 5.00\n\n[HKEY_LOCAL_MACHINE\\SAM\\SAM\\Lost]\n' >"$tmp/lost.reg"
+check_not "a merge into it is refused" cp "$tmp/lost.reg" "$mnt/registry/.reg"
+like "with the reason" "$(cat "$mnt/registry/.reg.error")" 'is no hive of this guest'
+check "a file is put there" cp "$tmp/SAM.one" "$config/SAM"
+is "it is the hive" "$(hives)" "DRIVERS SAM SECURITY SOFTWARE SYSTEM"
+check "as it is there" test -d "$hklm/SAM/SAM/One"
+check "it takes keys" mkdir "$hklm/SAM/SAM/Kept"
+check "durable" sync "$mnt/info.json"
+cp "$config/SAM" "$tmp/SAM.now"
+check "which are in that file" bash -c "hivexsh '$tmp/SAM.now' <<<'cd SAM\\Kept'"
+check "another file beside it" cp "$tmp/SAM.two" "$config/SAM.new"
+check "is renamed over it, as rsync does" mv "$config/SAM.new" "$config/SAM"
+check "then that is the hive" test -d "$hklm/SAM/SAM/Two"
+check_not "and not the old one" test -e "$hklm/SAM/SAM/One"
+check "it takes keys" mkdir "$hklm/SAM/SAM/Second"
+check "durable" sync "$mnt/info.json"
+cp "$config/SAM" "$tmp/SAM.now"
+check "which are in that file" bash -c "hivexsh '$tmp/SAM.now' <<<'cd SAM\\Second'"
+check "it has no broken rule" "$FERRYFS" --check-hive "$tmp/SAM.now"
+replaced() { # the kernel has just seen keys of the one before
+    mkdir "$hklm/SAM/SAM/x$1" && sync "$mnt/info.json" && cp "$tmp/SAM.two" "$config/SAM.new" && mv "$config/SAM.new" "$config/SAM" &&
+        mkdir "$hklm/SAM/SAM/Second" && sync "$mnt/info.json"
+}
+for i in 1 2 3 4 5; do check "replaced and edited at once, $i" replaced $i; done
+check "moved away" mv "$config/SAM" "$config/SAM.old"
+is "it is no hive any more" "$(hives)" "DRIVERS SECURITY SOFTWARE SYSTEM"
+check "put back" mv "$config/SAM.old" "$config/SAM"
+check "it is one" test -d "$hklm/SAM/SAM/Second"
+check "two change places" sh -c "mv '$config/SAM' '$config/x' && mv '$config/SECURITY' '$config/SAM' && mv '$config/x' '$config/SECURITY'"
+check "one is the other" test -d "$hklm/SECURITY/SAM/Second"
+check "the other too" test -d "$hklm/SAM/Policy"
+check "their directory is moved" mv "$config" "$config.away"
+is "then there is none" "$(hives)" ""
+like "and the guest can't be prepared" "$(cat "$mnt/prepare/kvm" 2>&1)" 'BLOCKED: '
+check "and back" mv "$config.away" "$config"
+is "all are there" "$(hives)" "DRIVERS SAM SECURITY SOFTWARE SYSTEM"
+is "as they were" "$(cat "$services/disk/Start.dword")" 0x00000000
+unmount
+
 # ---- kept in an overlay ----
 mount_ok "$tmp/disk.img" -- -o overlay="$tmp/overlay"
 check "an edit" sh -c "echo 4 >'$mnt/registry/HKLM/SYSTEM/CurrentControlSet/services/disk/Start.dword'"

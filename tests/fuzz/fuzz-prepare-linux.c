@@ -27,6 +27,7 @@ static const char *const paths[] = {
     "etc/sysconfig/kernel",
     "etc/dracut.conf.d/a.conf",
     "boot/efi/EFI/Linux/a.efi",
+    "boot/efi/EFI/BOOT/BOOTX64.EFI",
 };
 
 static void add_kernel(struct toy_guest *g)
@@ -52,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g->prepare.n_macs = 1;
     add_kernel(g);
     toy_text(g, "usr/lib/systemd/systemd", "x");
+    toy_text(g, "boot/efi/EFI/debian/grubx64.efi", "x"); /* for a shim that lacks it */
     toy_put(g, paths[data[1] % (sizeof paths / sizeof paths[0])], data + 2, size - 2, false);
     if (plan_linux(&g->prepare) == 0 && !g->blocks) {
         size_t changes = g->changes;

@@ -13,6 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define NET SET "Control\\Class\\{4d36e972-e325-11ce-bfc1-08002be10318}\\0001"
 #define TCP SET "Services\\Tcpip\\Parameters\\Interfaces\\{g}"
 
+#define ESP "../volumes/disk0p1"
+
 static const char *const values[] = {
     SET "Services\\storvsc|ImagePath",
     SET "Services\\agent|ImagePath",
@@ -41,6 +43,7 @@ static struct changes *plan(uint8_t target)
     p->target = target % PREPARE_TARGETS;
     p->macs = &mac;
     p->n_macs = 1;
+    p->esp = target & 0x80 ? ESP : NULL;
     assert(plan_windows(p, "C/Windows") == 0);
     return c;
 }
@@ -61,6 +64,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     world_dword(TCP "|EnableDHCP", 0);
     world_put('f', "C/Windows/System32/drivers/vmbus.sys", S_IFREG | 0644, "MZ", 2);
     world_put('f', "C/Windows/System32/drivers/storvsc.sys", S_IFREG | 0644, "MZ", 2);
+    if (target & 0x80)
+        world_put('f', ESP "/EFI/Microsoft/Boot/bootmgfw.efi", S_IFREG | 0644, data,
+                  size < 4096 ? size : 4096);
     for (size_t at = 1; size - at >= 3;) {
         const char *name = values[data[at] % (sizeof values / sizeof values[0])];
         uint32_t type = data[at + 1];

@@ -479,6 +479,29 @@ static void old_files(void **state)
     assert_true(there("drivers/other.sys"));
 }
 
+/* Nothing is copied to where hives are, however that is called. */
+static void registry_kept(void **state)
+{
+    static const char *const dirs[] = { "11,config",
+                                        "11,CONFIG\\RegBack",
+                                        "11,.\\config",
+                                        "11,\\\\config\\.",
+                                        "10,System32/config",
+                                        "24,Windows\\system32\\.\\config",
+                                        "65535,C:\\Windows\\System32\\config" };
+    int r;
+    (void)state;
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        make_world();
+        changes_free(plan_install("", dirs[i], &r));
+        if (r != -EBADMSG)
+            fail_msg("%s: %d", dirs[i], r);
+    }
+    make_world();
+    install("", "11,config2");
+    assert_true(there("C/Windows/System32/config2/flt.sys"));
+}
+
 static void put_inf(const char *path, const char *text)
 {
     world_put('d', "C/Windows/INF", S_IFDIR | 0755, NULL, 0);
@@ -596,6 +619,7 @@ int main(void)
         cmocka_unit_test(deletions_undone),
         cmocka_unit_test(bits),
         cmocka_unit_test(old_files),
+        cmocka_unit_test(registry_kept),
         cmocka_unit_test(included),
         cmocka_unit_test(many_configurations),
     };

@@ -320,6 +320,46 @@ static void not_included(void **state)
     noted(of, HEAD MODELS "[X]\nInclude=t.inf\nNeeds=Y\n[Y]\nNeeds=X\n", NULL);
 }
 
+/* What the sections of a device say that isn't done before Windows installs it: each line once, whoever has
+ * it. */
+static void left_to_windows(void **state)
+{
+    static const char *const wanted[] = {
+        "line 23: HKLM\\Software\\A is left to Windows", "line 24: HKCR\\.x is left to Windows",
+        "line 25: HKU\\.DEFAULT\\B is left to Windows",  "line 27: HKLM\\Software\\C is left to Windows",
+        "line 15: RegisterDlls is left to Windows",      "line 16: RegisterDlls is left to Windows",
+        "line 17: UpdateInis is left to Windows",        "line 18: Ini2Reg is left to Windows",
+        "line 31: DelService is left to Windows",        "line 32: [X.Interfaces] is left to Windows",
+        "line 6: HKLM\\Software\\I is left to Windows",
+    };
+    static const struct other of[] = { { "in.inf", OTHER "[A]\nAddReg=r\n[r]\nHKLM,Software\\I,,,1\n", "" },
+                                       { 0 } };
+    struct inf *inf;
+    struct driver_plan *plan;
+    struct fault fault;
+    (void)state;
+    int r = plan_including(of,
+                           HEAD MODELS "[X]\nAddReg=reg,own\nRegisterDlls=dlls\nRegisterDlls=others\n"
+                                       "UpdateInis=u\nIni2Reg=i\nDelReg=del\nInclude=in.inf\nNeeds=A\n"
+                                       "[reg]\nHKLM,Software\\A,,,1\nHKCR,.x,,,1\nHKU,.DEFAULT\\B,,,1\n"
+                                       "[del]\nHKLM,Software\\C,v\n[X.HW]\nAddReg=reg\n"
+                                       "[X.Services]\nDelService=gone\n[X.Interfaces]\nAddInterface=x\n"
+                                       "[own]\nHKR,,mine,,1\n",
+                           &inf, &plan, &fault);
+    if (r)
+        fail_msg("%d %s", r, fault.what);
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        size_t found = 0;
+        for (size_t k = 0; k < plan->n_notes; k++)
+            found += strstr(plan->notes[k], wanted[i]) != NULL;
+        if (found != 1)
+            fail_msg("%zu times: %s", found, wanted[i]);
+    }
+    assert_int_equal(plan->n_notes, sizeof wanted / sizeof wanted[0]);
+    driver_plan_free(plan);
+    inf_free(inf);
+}
+
 /* ---- how much ---- */
 
 struct text {
@@ -550,9 +590,11 @@ static void corpus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decorations),        cmocka_unit_test(odd),          cmocka_unit_test(refusals),
-        cmocka_unit_test(included),           cmocka_unit_test(not_included), cmocka_unit_test(bounds),
-        cmocka_unit_test(bounds_of_included), cmocka_unit_test(many_models),  cmocka_unit_test(corpus),
+        cmocka_unit_test(decorations),  cmocka_unit_test(odd),
+        cmocka_unit_test(refusals),     cmocka_unit_test(included),
+        cmocka_unit_test(not_included), cmocka_unit_test(left_to_windows),
+        cmocka_unit_test(bounds),       cmocka_unit_test(bounds_of_included),
+        cmocka_unit_test(many_models),  cmocka_unit_test(corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,8 @@ static void make_windows(void)
     driver("storvsc", 0);
 }
 
+static const char *esp; /* of the guest that is planned; NULL: it has none */
+
 static char *plan(enum prepare_target target, const char *const *macs, size_t n_macs)
 {
     struct changes *c = changes_new(&world.ferry);
@@ -36,6 +38,7 @@ static char *plan(enum prepare_target target, const char *const *macs, size_t n_
     p->target = target;
     p->macs = macs;
     p->n_macs = n_macs;
+    p->esp = esp;
     assert_int_equal(plan_windows(p, "C/Windows"), 0);
     assert_int_equal(changes_error(c), 0);
     changes_print(c, &out);
@@ -45,6 +48,7 @@ static char *plan(enum prepare_target target, const char *const *macs, size_t n_
         changes_prepare(again)->target = target;
         changes_prepare(again)->macs = macs;
         changes_prepare(again)->n_macs = n_macs;
+        changes_prepare(again)->esp = esp;
         assert_int_equal(plan_windows(changes_prepare(again), "C/Windows"), 0);
         assert_int_equal(changes_count(again), 0);
         changes_free(again);
@@ -287,6 +291,72 @@ static void test_hostile_address(void **state)
     }
 }
 
+#define ESP     "../volumes/disk0p1"
+#define MANAGER ESP "/EFI/Microsoft/Boot/bootmgfw.efi"
+
+/* A boot manager for that processor, as the file system has it. */
+static void make_efi(uint16_t machine, bool with_manager)
+{
+    uint8_t program[96] = "MZ";
+    make_windows();
+    world_put('d', ESP "/EFI", S_IFDIR | 0755, NULL, 0);
+    program[0x3c] = 64;
+    memcpy(program + 64, "PE\0\0", 4);
+    program[68] = (uint8_t)machine;
+    program[69] = (uint8_t)(machine >> 8);
+    if (with_manager)
+        world_put('f', MANAGER, S_IFREG | 0644, program, sizeof program);
+}
+
+static void says(enum prepare_target target, const char *want)
+{
+    char *text = plan(target, NULL, 0);
+    if (want ? !strstr(text, want) : strcmp(text, "nothing to do\n") != 0)
+        fail_msg("wanted: %s\ngot: %s", want ? want : "nothing", text);
+    free(text);
+}
+
+static void test_efi(void **state)
+{
+    static const char none[] = "BLOCKED: its EFI system partition has no boot loader";
+    (void)state;
+    esp = ESP;
+    make_efi(0x8664, true);
+    says(PREPARE_HYPERV, "file " ESP "/EFI/Boot/bootx64.efi (absent) -> 96 bytes");
+    make_efi(0xaa64, true);
+    world_put('d', ESP "/EFI/Boot", S_IFDIR | 0755, NULL, 0);
+    says(PREPARE_HYPERV, "file " ESP "/EFI/Boot/bootaa64.efi (absent) -> 96 bytes");
+    make_efi(0x8664, true);
+    world_put('f', ESP "/EFI/Boot/BOOTX64.EFI", S_IFREG | 0644, "another's", 9);
+    says(PREPARE_HYPERV, NULL);
+    make_efi(0, true);
+    says(PREPARE_HYPERV, none);
+    make_efi(0x8664, false);
+    says(PREPARE_HYPERV, none);
+    /* By BIOS it isn't looked at. */
+    esp = NULL;
+    says(PREPARE_HYPERV, NULL);
+}
+
+static void test_text_mode(void **state)
+{
+    static const char mode[] = "BCD\\Objects\\{d}\\Elements\\16000046";
+    (void)state;
+    for (int efi = 0; efi < 2; efi++) {
+        make_efi(0x8664, true);
+        driver("viostor", 0);
+        world_put('f', ESP "/EFI/Boot/BOOTX64.EFI", S_IFREG | 0644, "x", 1);
+        world_text("BCD\\Objects\\{9dea862c-5cdd-4e70-acc1-f32b344d4795}\\Elements\\23000003|Element", "{d}");
+        world_dword("BCD\\Objects\\{d}\\Elements\\16000046|Element", 1);
+        esp = efi ? ESP : NULL;
+        says(PREPARE_HYPERV, NULL);
+        char *text = plan(PREPARE_KVM, NULL, 0);
+        assert_int_equal(strstr(text, mode) != NULL, efi);
+        free(text);
+    }
+    esp = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +373,8 @@ int main(void)
         cmocka_unit_test(test_one_adapter),
         cmocka_unit_test(test_two_adapters),
         cmocka_unit_test(test_hostile_address),
+        cmocka_unit_test(test_efi),
+        cmocka_unit_test(test_text_mode),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     world_clear();

@@ -285,18 +285,44 @@ struct dir_find {
     const char *name;
     size_t len;
     const struct ext2fs_nls_table *fold; /* NULL: byte by byte */
+    uint64_t stop; /* what begins at this byte of the directory was looked at; 0: nothing was */
     uint32_t ino;
+    uint64_t end; /* of the entry that was found */
 };
 
 static int dir_find_visit(void *ctx, const struct ext_dirent *e)
 {
     struct dir_find *f = ctx;
+    if (f->stop && e->next > f->stop)
+        return -ENOENT;
     bool same = f->fold ? !ext2fs_casefold_cmp(f->fold, (const unsigned char *)f->name, f->len,
                                                (const unsigned char *)e->name, e->len)
                         : e->len == f->len && !memcmp(e->name, f->name, f->len);
-    if (same)
+    if (same) {
         f->ino = e->ino;
+        f->end = e->next;
+    }
     return same;
+}
+
+/* Every entry, from the block on in which one was found last: who looks up names in the order in which they
+ * are listed would else read half the directory for each, where it has no index. */
+static int dir_search(struct ext_fs *x, const struct ext_inode *dir, struct dir_find *f)
+{
+    _Atomic uint64_t *hint = &x->dir_hints[dir->ino % EXT_DIR_HINTS];
+    uint64_t last = *hint, at = (uint32_t)last;
+    int r = 0;
+    if (last >> 32 == dir->ino && at && !(dir->flags & EXT4_INLINE_DATA_FL)) {
+        uint64_t from = at * x->super.block_size;
+        r = ext_dir_each(x, dir, from, dir_find_visit, f);
+        f->stop = r == 0 ? from : 0; /* the damage may lie behind the entry */
+    }
+    if (r <= 0)
+        r = ext_dir_each(x, dir, 0, dir_find_visit, f);
+    f->stop = 0;
+    if (r > 0 && !(dir->flags & EXT4_INLINE_DATA_FL))
+        *hint = (uint64_t)dir->ino << 32 | (f->end - 1) / x->super.block_size;
+    return r == -ENOENT ? 0 : r;
 }
 
 int ext_dir_lookup(struct ext_fs *x, const struct ext_inode *dir, const char *name, uint32_t *ret_ino)
@@ -308,7 +334,7 @@ int ext_dir_lookup(struct ext_fs *x, const struct ext_inode *dir, const char *na
     uint64_t leaf = S_ISDIR(dir->mode) ? htree_leaf(x, dir, name, f.len) : 0;
     int r = leaf ? dir_walk_block(&w, leaf) : 0;
     if (r <= 0) /* not indexed, damaged, in the next block of the same hash, or not there: look everywhere */
-        r = ext_dir_each(x, dir, 0, dir_find_visit, &f);
+        r = dir_search(x, dir, &f);
     bool folds = dir->flags & EXT4_CASEFOLD_FL && x->super.incompat & EXT4_FEATURE_INCOMPAT_CASEFOLD &&
                  !(dir->flags & EXT4_ENCRYPT_FL);
     if (!r && folds && (f.fold = ext2fs_load_nls_table(x->super.encoding)))

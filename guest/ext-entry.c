@@ -215,6 +215,14 @@ static struct ext_names *names_of(struct ext_fs *x, struct ext_inode *dir)
     return w->names;
 }
 
+bool ext_entry_absent(const struct ext_fs *x, const struct ext_inode *dir, const char *name)
+{
+    const struct ext_names *n = x->writer ? x->writer->names : NULL;
+    size_t len = strlen(name);
+    return n && n->dir == dir->ino && len <= NAME_MAX_LEN &&
+           !(dir->flags & (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL)) && !names_have(n, name_hash(name, len));
+}
+
 int ext_entry_find(struct ext_fs *x, struct ext_inode *dir, const char *name, uint32_t *ret_ino)
 {
     size_t len = strlen(name);

@@ -114,6 +114,8 @@ int ext_entry_set_parent(struct ext_fs *x, struct ext_inode *dir, uint32_t paren
 int ext_entry_parent(struct ext_fs *x, struct ext_inode *dir, uint32_t *ret);
 /* As ext_dir_lookup(), quick for what isn't in the directory last written. */
 int ext_entry_find(struct ext_fs *x, struct ext_inode *dir, const char *name, uint32_t *ret_ino);
+/* Is it known that the directory has no such name? Needs the gate only for reading. */
+bool ext_entry_absent(const struct ext_fs *x, const struct ext_inode *dir, const char *name);
 void ext_names_free(struct ext_names *n);
 
 /* ---- ext-names.c ---- */

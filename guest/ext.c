@@ -53,7 +53,7 @@ static int ext_lookup(struct volume *v, uint64_t dir, const char *name, uint64_t
     ext_read_begin(ext_of(v));
     int r = ext_inode_get(fs_of(v), dir, &i);
     if (r == 0)
-        r = ext_dir_lookup(fs_of(v), &i, name, &ino);
+        r = ext_entry_absent(fs_of(v), &i, name) ? -ENOENT : ext_dir_lookup(fs_of(v), &i, name, &ino);
     if (r == 0)
         *ret_ino = ext_volume_ino(fs_of(v), ino);
     ext_end(ext_of(v));

@@ -63,6 +63,7 @@ void ext_why_read_only(const struct ext_super *s, uint64_t disk_size, const stru
                        char *why, size_t size);
 
 /* One file system as libext2fs has it open, and the blocks below it. */
+enum { EXT_DIR_HINTS = 16 };
 struct ext_fs {
     struct disk *disk; /* not owned; what is read: the volume, or the volume with its journal replayed */
     struct cache *cache;
@@ -74,6 +75,8 @@ struct ext_fs {
     uint32_t damaged_groups;   /* descriptors that don't agree with their checksums */
     struct block_store *store; /* of a writable volume, else NULL; owned */
     struct ext_writer *writer; /* likewise; not owned */
+    /* For directories without an index: inode << 32 | the block in which a name was found last. */
+    _Atomic uint64_t dir_hints[EXT_DIR_HINTS];
 };
 
 /* Opens libext2fs over `disk`, for writing too if asked. On failure nothing needs closing. */

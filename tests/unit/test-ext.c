@@ -424,6 +424,70 @@ static void flipped_bits_do_no_harm(void **state)
 
 /* ---- the corpus ---- */
 
+enum { MANY = 300 };
+struct listed {
+    char names[MANY][64];
+    uint64_t inodes[MANY];
+    size_t n;
+};
+
+static int list_one(void *ctx, const char *name, uint64_t ino, mode_t type, uint64_t next)
+{
+    struct listed *l = ctx;
+    (void)type, (void)next;
+    assert_in_range(l->n, 0, MANY - 1);
+    snprintf(l->names[l->n], sizeof l->names[0], "%s", name);
+    l->inodes[l->n++] = ino;
+    return 0;
+}
+
+/* Each name by itself, whichever was looked up before; `damaged`: from this one on it may be EIO. */
+static void look_up_all(struct volume *v, uint64_t dir, const struct listed *l, size_t step, size_t damaged)
+{
+    for (size_t k = 0, at = 0; k < l->n; k++, at = (at + step) % l->n) {
+        uint64_t ino = 0;
+        int r = v->ops->lookup(v, dir, l->names[at], &ino);
+        if (at < damaged || r != -EIO)
+            assert_int_equal(r, 0);
+        if (r == 0)
+            assert_int_equal(ino, l->inodes[at]);
+        r = v->ops->lookup(v, dir, "none", &ino);
+        assert_int_equal(r, damaged < l->n ? -EIO : -ENOENT);
+    }
+}
+
+/* Without an index the search begins where the last one ended. */
+static void names_are_found_in_any_order(void **state)
+{
+    static const size_t steps[] = { 1, MANY - 1, 7, 119, 151 };
+    struct listed *l = calloc(1, sizeof *l);
+    struct mounted m;
+    uint64_t dir;
+    char path[128];
+    (void)state;
+    if (!have_tools())
+        skip();
+    make_image("linear", "-t ext4 -b 1024 -O ^dir_index,^metadata_csum", "16M");
+    snprintf(path, sizeof path, "%s/linear", scratch);
+    struct image i = image_map(path);
+    assert_int_equal(mounted_open(&m, i.p, i.n), 0);
+    assert_int_equal(m.v->ops->lookup(m.v, VOLUME_ROOT, "many", &dir), 0);
+    assert_int_equal(m.v->ops->readdir(m.v, dir, 0, list_one, l), 0);
+    assert_int_equal(l->n, MANY);
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++)
+        look_up_all(m.v, dir, l, steps[k], l->n);
+    mounted_close(&m);
+    uint8_t *at = memmem(i.p, i.n, l->names[MANY / 2], strlen(l->names[MANY / 2]));
+    assert_non_null(at);
+    memset(at - 4, 0xff, 2); /* the entry's length */
+    assert_int_equal(mounted_open(&m, i.p, i.n), 0);
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++)
+        look_up_all(m.v, dir, l, steps[k], MANY / 2);
+    mounted_close(&m);
+    munmap(i.p, i.n);
+    free(l);
+}
+
 static void unpack(const char *file, const char *to)
 {
     const char *end = strrchr(file, '.');
@@ -531,13 +595,10 @@ static void replay_equals_e2fsck(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(volumes_equal_their_source),
-        cmocka_unit_test(the_rest_is_as_debugfs_made_it),
-        cmocka_unit_test(unknown_and_impossible_is_refused),
-        cmocka_unit_test(what_is_cut_off_is_an_error),
-        cmocka_unit_test(flipped_bits_do_no_harm),
-        cmocka_unit_test(the_corpus_opens_or_says_why),
-        cmocka_unit_test(replay_equals_e2fsck),
+        cmocka_unit_test(volumes_equal_their_source),        cmocka_unit_test(the_rest_is_as_debugfs_made_it),
+        cmocka_unit_test(unknown_and_impossible_is_refused), cmocka_unit_test(what_is_cut_off_is_an_error),
+        cmocka_unit_test(flipped_bits_do_no_harm),           cmocka_unit_test(names_are_found_in_any_order),
+        cmocka_unit_test(the_corpus_opens_or_says_why),      cmocka_unit_test(replay_equals_e2fsck),
     };
     return cmocka_run_group_tests(tests, make_source, remove_scratch);
 }

@@ -18,10 +18,10 @@ enum {
 
 /* What may hold a physical volume: a partition, or a disk without a table. */
 struct lvm_device {
-    struct disk *disk;         /* borrowed; outlives the volumes */
-    const char *name;          /* "disk0p2" */
-    uint64_t there;            /* bytes of it that are there: less than its size where the disk was cut short */
-    char why[512];             /* filled in: what it is a part of, or what is wrong with it */
+    struct disk *disk; /* borrowed; outlives the volumes */
+    const char *name;  /* "disk0p2" */
+    uint64_t there;    /* bytes of it that are there: less than its size where the disk was cut short */
+    char why[512];     /* filled in: what it is a part of, or what is wrong with it */
     char vg[LVM_NAME_MAX + 1]; /* filled in: the volume group that lists it, "" none */
 };
 

@@ -701,7 +701,7 @@ static void a_full_host_leaves_room_for_a_commit(void **state)
         r = disk_pwrite(d, mib, sizeof mib, at * MIB);
     }
     assert_int_equal(r, -ENOSPC);
-    assert_true(at > 28 && at < 34); /* all but what is set aside */
+    assert_true(at > 28 && at < 34);             /* all but what is set aside */
     assert_int_equal(disk_room(d), ROOM_PLENTY); /* what is set aside is whole */
     assert_int_equal(disk_pwrite_last(d, mib, C, 200 * MIB), 0);
     assert_int_equal(disk_room(d), ROOM_LOW);

@@ -148,6 +148,12 @@ static size_t put_unified(uint8_t *p, size_t max, const void *initrd, size_t n)
     return AT + (n + 511) / 512 * 512;
 }
 
+/* What initramfs images have: all that virtio needs, and none of it. */
+static const char *const all[] = { "usr/lib/modules/6.1/kernel/virtio_pci.ko",
+                                   "usr/lib/modules/6.1/kernel/virtio.ko",
+                                   "usr/lib/modules/6.1/kernel/virtio-blk.ko", NULL };
+static const char *const some[] = { "usr/lib/modules/6.1/kernel/nvme.ko", NULL };
+
 static void unified_is(const char *const *names, const char *said, size_t blocks)
 {
     static const char path[] = "boot/efi/EFI/Linux/a.EFI";
@@ -172,10 +178,6 @@ static void unified_is(const char *const *names, const char *said, size_t blocks
 
 static void unified_images(void **state)
 {
-    const char *const all[] = { "usr/lib/modules/6.1/kernel/virtio_pci.ko",
-                                "usr/lib/modules/6.1/kernel/virtio.ko",
-                                "usr/lib/modules/6.1/kernel/virtio-blk.ko", NULL };
-    const char *const some[] = { "usr/lib/modules/6.1/kernel/nvme.ko", NULL };
     (void)state;
     unified_is(all, NULL, 0);
     unified_is(some, "BLOCKED: boot/efi/EFI/Linux/a.EFI lacks virtio_pci virtio_blk", 1);
@@ -296,10 +298,6 @@ static void unified_says(const char *const *names, const char *line, bool certif
 
 static void unified_command_lines(void **state)
 {
-    const char *const all[] = { "usr/lib/modules/6.1/kernel/virtio_pci.ko",
-                                "usr/lib/modules/6.1/kernel/virtio.ko",
-                                "usr/lib/modules/6.1/kernel/virtio-blk.ko", NULL };
-    const char *const some[] = { "usr/lib/modules/6.1/kernel/nvme.ko", NULL };
     (void)state;
     unified_says(all, "ro root=UUID=0f-a1 quiet\n", false, NULL, NULL);
     unified_says(all, "ro root=/dev/sda1 quiet\n", false,

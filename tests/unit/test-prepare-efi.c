@@ -351,18 +351,18 @@ static int read_bytes(void *ctx, void *buf, size_t len, uint64_t off, size_t *re
 
 static void unified_cut(void **state)
 {
-    uint8_t image[8192], some[600] = { 1 };
-    size_t n = put_unified(image, sizeof image, some, sizeof some);
+    uint8_t image[8192], cut_off[600] = { 1 };
+    size_t n = put_unified(image, sizeof image, cut_off, sizeof cut_off);
     (void)state;
     for (size_t cut = 0; cut <= n; cut++) {
         struct toy_file bytes = { .bytes = image, .n = cut };
         struct initramfs_file f = { read_bytes, &bytes, cut, "a.efi", 0 };
         uint64_t at = 0, length = 0;
         int r = uki_find_section(&f, ".initrd", &at, &length);
-        assert_int_equal(r, cut >= 0x400 + sizeof some ? 0 : -ENOENT);
+        assert_int_equal(r, cut >= 0x400 + sizeof cut_off ? 0 : -ENOENT);
         if (r == 0) {
             assert_int_equal(at, 0x400);
-            assert_int_equal(length, sizeof some);
+            assert_int_equal(length, sizeof cut_off);
         }
     }
     /* The section says that it begins where the file has ended. */

@@ -8,7 +8,7 @@ debian_uuid=6f1c1f0e-93c5-4c52-8d0c-3f2f0e1d5a11
 # need_debian: sets $debian, the directory that make-debian keeps, and $kernel_version; skips without.
 need_debian() {
     need qemu-system-x86_64 qemu-img sfdisk debugfs jq tar
-    debian=$("$top/tests/tools/make-debian") || skip 'no Debian in build/: as root, tests/tools/make-debian --fetch'
+    debian=$("$top/tests/tools/make-debian") || skip 'no Debian in build/guest-debian: as root, tests/tools/make-debian --fetch'
     kernel_version=$(cat "$debian/version")
 }
 

@@ -29,7 +29,7 @@ struct spot {
 /* Whose path it is, which then begins there: the guest's, or a volume's. */
 static int realm_of(struct ferry *f, const char **path, struct realm *ret)
 {
-    static const char volumes[] = "../volumes/";
+    static const char volumes[] = PREPARE_VOLUMES;
     struct guest *g = ferry_guest(f);
     if (!g || f->options->os >= g->n_systems)
         return -ENOENT;

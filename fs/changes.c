@@ -221,7 +221,7 @@ static int fail_at(struct changes *c, const char *path, int r)
 /* Where directories begin in a path: behind the name of a volume, where it is one of those. */
 static size_t first_part(const char *path)
 {
-    static const char volumes[] = "../volumes/";
+    static const char volumes[] = PREPARE_VOLUMES;
     size_t n = sizeof volumes - 1;
     return strncmp(path, volumes, n) != 0 ? 0 : n + strcspn(path + n, "/");
 }

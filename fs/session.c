@@ -431,24 +431,23 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     reply_xattr(req, r, buf, size, len);
 }
 
-/* All of them, since what the caller sees of them is known only then. -ERANGE when one comes in between: who
- * lists asks again. */
+/* All of them, since what the caller sees of them is known only then; most fit at once. -ERANGE when one
+ * comes in between: who lists asks again. */
 static int list_xattrs(struct ferry *f, const struct node *n, char **ret, size_t *ret_len)
 {
-    char *buf = NULL;
-    size_t len = 0;
-    int r = n->id.ops->listxattr ? n->id.ops->listxattr(f, n, NULL, 0, &len) : 0;
-    if (!r && len) {
-        buf = malloc(len);
-        r = buf ? n->id.ops->listxattr(f, n, buf, len, &len) : -ENOMEM;
-    }
-    if (r < 0) {
+    enum { MOST = 512 };
+    if (!n->id.ops->listxattr)
+        return 0;
+    _cleanup_free_ char *buf = malloc(MOST);
+    int r = buf ? n->id.ops->listxattr(f, n, buf, MOST, ret_len) : -ENOMEM;
+    if (r == -ERANGE && (r = n->id.ops->listxattr(f, n, NULL, 0, ret_len)) == 0) {
         free(buf);
-        return r;
+        buf = malloc(*ret_len + 1);
+        r = buf ? n->id.ops->listxattr(f, n, buf, *ret_len + 1, ret_len) : -ENOMEM;
     }
-    *ret = buf;
-    *ret_len = len;
-    return 0;
+    if (r == 0)
+        *ret = TAKE_PTR(buf);
+    return r;
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)

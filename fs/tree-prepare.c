@@ -68,7 +68,7 @@ static const char *system_partition(struct ferry *f, char *buf, size_t size)
     const struct reg_hive *h = s && s->kind == GUEST_WINDOWS ? hives_nth(f, HIVE_BCD, 0) : NULL;
     if (!h || strncmp(h->path, "EFI/", 4) != 0)
         return NULL;
-    snprintf(buf, size, "../volumes/%s", f->guest->volumes[h->volume].name);
+    snprintf(buf, size, PREPARE_VOLUMES "%s", f->guest->volumes[h->volume].name);
     return buf;
 }
 

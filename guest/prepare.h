@@ -23,6 +23,9 @@
 
 struct prepare;
 
+/* How the path of a volume by its name begins, of those that have no place in the guest. */
+#define PREPARE_VOLUMES "../volumes/"
+
 enum prepare_target { PREPARE_HYPERV, PREPARE_AZURE_LOCAL, PREPARE_KVM, PREPARE_KUBEVIRT, PREPARE_TARGETS };
 
 struct prepare_stat {

@@ -154,17 +154,24 @@ static const char *const all[] = { "usr/lib/modules/6.1/kernel/virtio_pci.ko",
                                    "usr/lib/modules/6.1/kernel/virtio-blk.ko", NULL };
 static const char *const some[] = { "usr/lib/modules/6.1/kernel/nvme.ko", NULL };
 
+/* With an initramfs of these files. */
+static size_t put_unified_of(uint8_t *p, size_t max, const char *const *names)
+{
+    struct cpio_out o = { 0 };
+    for (; *names; names++)
+        cpio_add(&o, *names, S_IFREG | 0644, "x", 1);
+    assert_int_equal(cpio_end(&o), 0);
+    size_t n = put_unified(p, max, o.p, o.n);
+    free(o.p);
+    return n;
+}
+
 static void unified_is(const char *const *names, const char *said, size_t blocks)
 {
     static const char path[] = "boot/efi/EFI/Linux/a.EFI";
     struct toy_guest *g = toy_new(PREPARE_KVM);
-    struct cpio_out o = { 0 };
     uint8_t image[8192];
-    for (; *names; names++)
-        cpio_add(&o, *names, S_IFREG | 0644, "x", 1);
-    assert_int_equal(cpio_end(&o), 0);
-    toy_put(g, path, image, put_unified(image, sizeof image, o.p, o.n), false);
-    free(o.p);
+    toy_put(g, path, image, put_unified_of(image, sizeof image, names), false);
     toy_text(g, "lib/modules/6.1/modules.dep", all_modules);
     assert_int_equal(plan_linux(&g->prepare), 0);
     assert_int_equal(g->changes, 0);
@@ -270,13 +277,8 @@ static void unified_says(const char *const *names, const char *line, bool certif
 {
     enum { HEADER = 0x80, OPTIONAL = HEADER + 24, SECTIONS = OPTIONAL + 0xf0, AT = 0x300 };
     struct toy_guest *g = toy_new(PREPARE_KVM);
-    struct cpio_out o = { 0 };
     uint8_t image[8192];
-    for (; *names; names++)
-        cpio_add(&o, *names, S_IFREG | 0644, "x", 1);
-    assert_int_equal(cpio_end(&o), 0);
-    size_t n = put_unified(image, sizeof image, o.p, o.n);
-    free(o.p);
+    size_t n = put_unified_of(image, sizeof image, names);
     memcpy(image + SECTIONS, ".cmdline", 8);
     uint32_t fields[] = { (uint32_t)strlen(line), 0, 0x100, AT };
     memcpy(image + SECTIONS + 8, fields, sizeof fields);
